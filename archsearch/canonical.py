@@ -1,0 +1,101 @@
+"""Which designs are the same: checked options, canonical form, and the key within a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from archsearch.architecture import Architecture, Block, Component
+from archsearch.errors import InputError, UnknownNameError
+from archsearch.mixers import specs
+from archsearch.mixers.base import MixerSpec
+
+
+def spec_of(component: Component) -> MixerSpec:
+    """The checked spec of a component.
+
+    Raises:
+        UnknownNameError: There is no such mixer.
+        InputError: An option is unknown or out of its bounds.
+    """
+    spec_class = specs.get(component.name)
+    try:
+        return spec_class(**component.options)
+    except ValidationError as error:
+        raise InputError(
+            [
+                f"{component.name}.{'.'.join(str(p) for p in e['loc'])}: got {e['input']!r}; {e['msg']}"
+                for e in error.errors()
+            ]
+        ) from None
+
+
+def check(architecture: Architecture) -> None:
+    """Raises InputError with every reason why the design cannot be built."""
+    problems: list[str] = []
+    for i, block in enumerate(architecture.blocks):
+        for kind in ("sequence", "channel"):
+            component: Component = getattr(block, kind)
+            where = f"blocks[{i}].{kind}"
+            try:
+                spec = spec_of(component)
+            except (InputError, UnknownNameError) as error:
+                problems += [f"{where}: {p}" for p in error.problems]
+                continue
+            if spec.kind != kind:
+                problems.append(f"{where}: '{component.name}' is a {spec.kind} mixer")
+            problems += [f"{where}: {p}" for p in spec.problems(architecture.d_model)]
+    if architecture.position == "rotary":
+        problems += _rotary_problems(architecture)
+    if problems:
+        raise InputError(problems)
+
+
+def _rotary_problems(architecture: Architecture) -> list[str]:
+    found = []
+    for i, block in enumerate(architecture.blocks):
+        heads = block.sequence.options.get("num_heads", 1)
+        if (
+            block.sequence.name in specs
+            and specs.get(block.sequence.name).uses_rotary
+            and isinstance(heads, int)
+            and architecture.d_model % (2 * max(heads, 1))
+        ):
+            found.append(
+                f"blocks[{i}].sequence: rotary positions need an even head width;"
+                f" d_model={architecture.d_model}, num_heads={heads}"
+            )
+    return found
+
+
+def _rebuilt(
+    architecture: Architecture, change: Callable[[MixerSpec], Component]
+) -> Architecture:
+    blocks = tuple(
+        Block(sequence=change(spec_of(b.sequence)), channel=change(spec_of(b.channel)))
+        for b in architecture.blocks
+    )
+    turns = any(specs.get(b.sequence.name).uses_rotary for b in blocks)
+    position = "none" if architecture.position == "rotary" and not turns else architecture.position
+    return architecture.model_copy(update={"blocks": blocks, "position": position})
+
+
+def canonicalise(architecture: Architecture) -> Architecture:
+    """The same function with every option written out and only active parameters.
+
+    Raises:
+        InputError: The design cannot be built; all reasons at once.
+    """
+    check(architecture)
+    return _rebuilt(architecture, lambda spec: spec.canonical())
+
+
+def merged(architecture: Architecture, n_max: int) -> Architecture:
+    """What the design is when no sequence is longer than ``n_max``: the one to price."""
+    return _rebuilt(architecture, lambda spec: spec.merged(n_max))
+
+
+def campaign_key(architecture: Architecture, n_max: int) -> str:
+    """Equal for designs that a campaign tested at up to ``n_max`` tokens cannot tell apart."""
+    return merged(architecture, n_max).digest
