@@ -8,16 +8,18 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.mixers._module import SequenceMixer
+from archsearch.mixers._window import WindowBlocks, window_blocks
 from archsearch.mixers.base import MixerContext, MixerSpec
 
 ROTARY_BASE = 10000.0
 
 
 def rotary_angles(length: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of i * base^(-2j/E), each (L, E/2) in the type of ``like`` (2104.09864, eq. 15)."""
+    """Cosine and sine of i * base^(-2j/E), each (L, E/2), typed like ``like`` (2104.09864, eq. 15)."""
     exponent = torch.arange(0, head_width, 2, dtype=torch.float64, device=like.device) / head_width
     position = torch.arange(length, dtype=torch.float64, device=like.device)
     angle_LE = position[:, None] * ROTARY_BASE**-exponent
@@ -35,6 +37,53 @@ def masked_attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, mask_LL: Te
     score = q_BHLE @ k_BHLE.transpose(-1, -2) / q_BHLE.shape[-1] ** 0.5
     weight = score.masked_fill(~mask_LL, float("-inf")).softmax(-1)
     return weight.nan_to_num(0.0) @ v_BHLE
+
+
+def windowed_attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, window: int) -> Tensor:
+    """Causal attention over the last ``window`` keys, self included, block by block."""
+    length = q_BHLE.shape[2]
+    if window >= length:
+        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
+    blocks = window_blocks(window, length)
+    if blocks is None:
+        mask_LL = window_mask(length, window, q_BHLE.device)
+        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask_LL)
+    # axes (B*H, block, position, E): with four axes torch takes its fused kernel
+    q = _neighbourhoods(q_BHLE, blocks, 0)
+    k, v = (_neighbourhoods(x, blocks, blocks.num_previous) for x in (k_BHLE, v_BHLE))
+    mask = _block_mask(window, blocks, q_BHLE.device)[None]
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return y.flatten(1, 2)[:, :length].reshape(q_BHLE.shape)
+
+
+def _neighbourhoods(x_BHLE: Tensor, blocks: WindowBlocks, num_previous: int) -> Tensor:
+    """Each block behind its ``num_previous`` predecessors, (B*H, blocks, positions, E).
+
+    Zeros stand before the first token and behind the last.
+    """
+    span = blocks.num_blocks * blocks.size
+    tail = span - x_BHLE.shape[2]
+    padded = F.pad(x_BHLE.flatten(0, 1), (0, 0, num_previous * blocks.size, tail))
+    shape = (padded.shape[0], blocks.num_blocks, blocks.size, padded.shape[2])
+    starts = range(0, (num_previous + 1) * blocks.size, blocks.size)
+    return torch.cat([padded[:, s : s + span].reshape(shape) for s in starts], dim=2)
+
+
+def _block_mask(window: int, blocks: WindowBlocks, device: torch.device) -> Tensor:
+    """(blocks, queries, keys) booleans: inside the window, and not before the first token."""
+    start = torch.arange(blocks.num_blocks, device=device)[:, None, None] * blocks.size
+    query = start + torch.arange(blocks.size, device=device)[:, None]
+    key = start + torch.arange(-blocks.num_previous * blocks.size, blocks.size, device=device)
+    distance = query - key
+    return (distance >= 0) & (distance < window) & (key >= 0)
+
+
+def window_mask(length: int, window: int, device: torch.device, dilation: int = 1) -> Tensor:
+    """(L, L) booleans: is j one of the keys i, i - r, ..., i - (window-1) r, for dilation r?"""
+    position = torch.arange(length, device=device)
+    distance = position[:, None] - position
+    near = (distance >= 0) & (distance < window * dilation)
+    return near & (distance % dilation == 0)
 
 
 class HeadedAttention(SequenceMixer):

@@ -57,7 +57,9 @@ class CostForm:
     terms: tuple[CostTerm, ...]
 
     @classmethod
-    def of(cls, *terms: tuple[float, Fraction | int] | tuple[float, Fraction | int, int]) -> CostForm:
+    def of(
+        cls, *terms: tuple[float, Fraction | int] | tuple[float, Fraction | int, int]
+    ) -> CostForm:
         """Builds a form from (coefficient, power[, log_power]) tuples."""
         return cls.merged(CostTerm(t[0], Fraction(t[1]), *t[2:]) for t in terms)
 
@@ -77,7 +79,11 @@ class CostForm:
     @property
     def growth(self) -> Growth:
         """The largest (power, log power) with a non-zero coefficient; exact, never a fit."""
-        return Growth(self.terms[0].power, self.terms[0].log_power) if self.terms else Growth(Fraction(0))
+        return (
+            Growth(self.terms[0].power, self.terms[0].log_power)
+            if self.terms
+            else Growth(Fraction(0))
+        )
 
     def at(self, length: float) -> float:
         """The value at a length."""
@@ -87,11 +93,14 @@ class CostForm:
         )
 
     def __str__(self) -> str:
-        return " + ".join(
-            f"{t.coefficient:.6g}"
-            + ("" if (t.power, t.log_power) == (0, 0) else f" {Growth(t.power, t.log_power)}")
-            for t in self.terms
-        ).replace("+ -", "- ") or "0"
+        return (
+            " + ".join(
+                f"{t.coefficient:.6g}"
+                + ("" if (t.power, t.log_power) == (0, 0) else f" {Growth(t.power, t.log_power)}")
+                for t in self.terms
+            ).replace("+ -", "- ")
+            or "0"
+        )
 
 
 @dataclass(frozen=True)

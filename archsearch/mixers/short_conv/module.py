@@ -16,7 +16,9 @@ class CausalDepthwiseConv(nn.Module):
     def __init__(self, d_model: int, kernel_size: int) -> None:
         super().__init__()
         self.kernel_size = kernel_size
-        self.conv = nn.Conv1d(d_model, d_model, kernel_size, groups=d_model, padding=kernel_size - 1)
+        self.conv = nn.Conv1d(
+            d_model, d_model, kernel_size, groups=d_model, padding=kernel_size - 1
+        )
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         y_BDL = self.conv(x_BLD.transpose(1, 2))[..., : x_BLD.shape[1]]

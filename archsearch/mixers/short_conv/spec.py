@@ -20,7 +20,9 @@ class ShortConv(MixerSpec):
     kind: ClassVar[Literal["sequence", "channel"]] = "sequence"
     family: ClassVar[str] = "convolution"
     formula: ClassVar[str] = "y_i = b + sum_{j<k} h_j * x_{i-j}, channel by channel"
-    citation: ClassVar[Citation] = Citation("Arora et al. 2023 (Zoology)", "2312.04927", "section 4")
+    citation: ClassVar[Citation] = Citation(
+        "Arora et al. 2023 (Zoology)", "2312.04927", "section 4"
+    )
 
     kernel_size: int = Field(3, ge=2, le=128)
 

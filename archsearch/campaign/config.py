@@ -1,0 +1,250 @@
+"""A campaign's folder: the frozen campaign file, its settings, the study, the rungs.
+
+    campaign.yaml   the campaign file as it was given
+    campaign.json   settings fixed at the start, and the reference point once it is known
+    study.db        the study (unless another storage was chosen)
+    runs/           checkpoints and results of rungs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from archsearch._version import __version__
+from archsearch.errors import InputError, ResumeRefusedError, StoreError
+from archsearch.objectives import OBJECTIVES, Objective
+from archsearch.space import CampaignFile, loads
+from archsearch.storage import default_url
+
+SPACE_FILE = "campaign.yaml"
+SETTINGS_FILE = "campaign.json"
+RUNS = "runs"
+_FINGERPRINT = ("torch", "optuna", "numpy")
+
+
+class Settings(BaseModel):
+    """What is fixed when a campaign begins.
+
+    Attributes:
+        study: Name of the study in its storage.
+        space_digest: Of the campaign file; another one is refused at resume.
+        storage: A SQLAlchemy URL; None is the SQLite file in the folder.
+        versions: Of what the results may depend on.
+        trials: Designs to train; replaces the file's number.
+        time_budget_minutes: Replaces the file's.
+        reference_point: (accuracy, cost) that bounds the hypervolume; None until the references
+            are trained.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    study: str
+    created_at: str
+    space_digest: str
+    storage: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    seed: int
+    sampler: str
+    trials: int | None
+    time_budget_minutes: float | None
+    reference_widths: Literal["default", "all"]
+    reference_point: tuple[float, float] | None = None
+    command: str = ""
+
+
+class Campaign:
+    """An existing campaign folder, read.
+
+    Attributes:
+        directory: The folder.
+        file: The campaign file.
+        settings: The fixed settings.
+    """
+
+    def __init__(self, directory: Path, file: CampaignFile, settings: Settings) -> None:
+        self.directory = directory
+        self.file = file
+        self.settings = settings
+
+    @property
+    def storage_url(self) -> str:
+        """Where the study is."""
+        return self.settings.storage or default_url(self.directory)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """In the order of the values that the sampler is told."""
+        return tuple(OBJECTIVES[name] for name in self.file.objectives)
+
+    @property
+    def n_max(self) -> int:
+        """The length at which designs are priced."""
+        return self.file.task.longest_test_length
+
+    def freeze(self, **changes: object) -> None:
+        """Changes settings durably: the old file or the new one exists, never half of one."""
+        self.settings = self.settings.model_copy(update=changes)
+        write_atomically(
+            self.directory / SETTINGS_FILE, self.settings.model_dump_json(indent=2) + "\n"
+        )
+
+    @classmethod
+    def create(cls, file: CampaignFile, directory: Path, settings: Settings) -> Campaign:
+        """Writes a new campaign into an existing empty folder."""
+        campaign = cls(directory, file, settings)
+        write_atomically(directory / SPACE_FILE, file.text)
+        campaign.freeze()
+        return campaign
+
+    @classmethod
+    def open(cls, directory: Path) -> Campaign:
+        """Reads a campaign's folder.
+
+        Raises:
+            InputError: It is not one.
+            StoreError: It is damaged.
+            ResumeRefusedError: Its campaign file was edited.
+        """
+        settings_path, space_path = directory / SETTINGS_FILE, directory / SPACE_FILE
+        if not settings_path.is_file():
+            kind = "is not a campaign's folder" if directory.is_dir() else "there is no such folder"
+            raise InputError(
+                f"{directory}: {kind} (no {SETTINGS_FILE});"
+                " give a folder that 'archsearch run' has made"
+            )
+        try:
+            settings = Settings.model_validate_json(settings_path.read_text())
+            text = space_path.read_text()
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            detail = str(error).splitlines()[0]
+            raise StoreError(f"{settings_path}: the campaign cannot be read ({detail})") from None
+        file = loads(text, str(space_path))
+        if file.digest != settings.space_digest:
+            raise ResumeRefusedError(
+                f"{space_path}: changed since the campaign began (digest {file.digest}, was"
+                f" {settings.space_digest}); restore it, or start a new campaign with 'archsearch run'"
+            )
+        return cls(directory, file, settings)
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of this installation, read without importing the packages."""
+    found = {"archsearch": __version__, "python": platform.python_version()}
+    for name in _FINGERPRINT:
+        found[name] = metadata.version(name)
+    return found
+
+
+def check_versions(settings: Settings) -> list[str]:
+    """Warnings about patch-level differences.
+
+    Raises:
+        ResumeRefusedError: A version that the results depend on differs by more.
+    """
+    warnings = []
+    for name, now in current_versions().items():
+        then = settings.versions.get(name, now)
+        if then == now:
+            continue
+        if _release(then) != _release(now):
+            raise ResumeRefusedError(
+                f"{name} is {now}, the campaign began with {then}; install {name}=={then} to resume,"
+                " or start a new campaign"
+            )
+        warnings.append(f"{name} is {now}, the campaign began with {then}")
+    return warnings
+
+
+def _release(version: str) -> list[str]:
+    return version.split("+")[0].split(".")[:2]
+
+
+def next_directory(name: str, root: Path) -> Path:
+    """Makes and returns ``root/<name>-<NNN>`` with the next free number."""
+    root.mkdir(parents=True, exist_ok=True)
+    taken = [int(p.name.rsplit("-", 1)[1]) for p in root.glob(f"{name}-[0-9][0-9][0-9]*")
+             if p.name.rsplit("-", 1)[1].isdigit()]
+    number = max(taken, default=0) + 1
+    while True:
+        directory = root / f"{name}-{number:03d}"
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return directory
+
+
+def claim_directory(out: Path) -> Path:
+    """Makes the folder that the user named.
+
+    Raises:
+        InputError: It exists and is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            f"{out}: exists already; choose another --out, or continue it with 'archsearch resume'"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def probe(directory: Path) -> None:
+    """Writes, syncs and renames a file where results will go.
+
+    Raises:
+        StoreError: One of these fails, with the system's own words.
+    """
+    try:
+        write_atomically(directory / ".probe", "probe")
+        (directory / ".probe").unlink()
+    except OSError as error:
+        raise StoreError(f"{directory}: not writable ({error.strerror})") from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes aside, syncs and renames: readers see the old file or the new one."""
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).chmod(0o644)
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def new_settings(file: CampaignFile, **overrides: object) -> Settings:
+    """Settings of a campaign that begins now; ``None`` among the overrides keeps the file's value."""
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    now = datetime.now(UTC)
+    base: dict[str, object] = {
+        "study": f"{file.name}-{now:%Y%m%d-%H%M%S}-{os.urandom(3).hex()}",
+        "created_at": now.isoformat(timespec="seconds"),
+        "space_digest": file.digest,
+        "versions": current_versions(),
+        "seed": file.search.seed,
+        "sampler": file.search.sampler,
+        "trials": file.search.trials,
+        "time_budget_minutes": file.search.time_budget_minutes,
+        "reference_widths": file.search.reference_widths,
+    }
+    return Settings.model_validate_json(json.dumps(base | chosen))

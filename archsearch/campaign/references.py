@@ -1,0 +1,55 @@
+"""The designs that every campaign is measured against; trained first, drawn beside the front."""
+
+from __future__ import annotations
+
+from archsearch.architecture import Architecture, Block, Component, Position, Scalar
+from archsearch.canonical import canonicalise
+from archsearch.space import CampaignFile
+
+CONV_ONLY = "conv only"
+FULL_ATTENTION = ("attention x2", "short conv + attention")
+"""Both are full attention; the better one is the yardstick."""
+
+
+def _design(
+    d_model: int, *mixers: tuple[str, dict[str, Scalar]], position: Position = "none"
+) -> Architecture:
+    blocks = tuple(
+        Block(sequence=Component(name=name, options=options)) for name, options in mixers
+    )
+    return canonicalise(Architecture(d_model=d_model, position=position, blocks=blocks))
+
+
+def reference_designs(file: CampaignFile, d_model: int) -> dict[str, Architecture]:
+    """The reference designs of one width, without channel mixers, by name.
+
+    Two layers of attention alone get rotary positions: without positions or a convolution they
+    could not tell which value follows a key. The window is short against the longest test; the
+    learned selection may serve twice as many tokens as the densest cell has queries.
+    """
+    shift: tuple[str, dict[str, Scalar]] = ("short_conv", {"kernel_size": 3})
+    most_pairs = max(cell.pairs for cell in (*file.task.cells, *file.task.test_cells))
+    window = max(4, min(64, file.task.longest_test_length // 16))
+    return {
+        "attention x2": _design(
+            d_model, ("attention", {}), ("attention", {}), position="rotary"
+        ),
+        "short conv + attention": _design(d_model, shift, ("attention", {})),
+        CONV_ONLY: _design(
+            d_model, ("base_conv", {"kernel_size": 3}), ("base_conv", {"kernel_size": "long"})
+        ),
+        "short conv + window": _design(
+            d_model, shift, ("sliding_window", {"window": window})
+        ),
+        "short conv + Based": _design(d_model, shift, ("based", {})),
+        "short conv + learned selection": _design(
+            d_model, shift, ("learned_selection", {"cap": 2 * most_pairs})
+        ),
+    }
+
+
+def widths(file: CampaignFile) -> list[int]:
+    """All widths of a space, the default one first."""
+    default = file.space.default().d_model
+    found = {int(value) for value in file.space.d_model.values()}
+    return [default, *sorted(found - {default})]

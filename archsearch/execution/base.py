@@ -1,0 +1,100 @@
+"""The contract of an executor.
+
+* Each submitted request is answered once, by an ``Evaluation`` or a ``Failure``, in any order.
+* Nothing that a worker does (raise, exit, crash, hang beyond its deadline, run out of memory) is
+  raised here, stops another request or keeps its slot for good.
+* A request is carried out at most once; the driver decides about another attempt.
+* Only plain records cross the border. Workers never see a study, a trial or a storage.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from archsearch.records import Evaluation, EvaluationRequest, Failure
+
+EVALUATE = "archsearch.evaluate:evaluate"
+"""The function that workers call, as ``module:name``; named, so that drivers need not import it."""
+
+ENVIRONMENT = {
+    # The evaluation's large tensors come and go at every step: without these glibc gives each back
+    # to the kernel and faults it in again.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "OMP_NUM_THREADS": "1",
+}
+"""What a worker's process is started with; ``torch.set_num_threads`` follows in each request."""
+
+
+class Answer(NamedTuple):
+    """What became of the request that ``submit`` gave this ticket."""
+
+    ticket: int
+    result: Evaluation | Failure
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """What a user may choose about execution.
+
+    Attributes:
+        workers: Requests carried out at a time; None takes what there is.
+        address: A running Ray cluster to join.
+        cpus_per_trial: Processors (and torch threads) of a request.
+        gpus_per_trial: Accelerators of a request, in Ray's units.
+        function: The worker's function, as ``module:name``.
+    """
+
+    workers: int | None = None
+    address: str | None = None
+    cpus_per_trial: int = 1
+    gpus_per_trial: float = 0.0
+    function: str = EVALUATE
+
+
+class Executor(ABC):
+    """Carries out requests; used as a context manager by one thread."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """How many requests may be in flight to keep every worker busy."""
+
+    @abstractmethod
+    def submit(self, request: EvaluationRequest) -> int:
+        """Hands a request over without waiting; returns its ticket."""
+
+    @abstractmethod
+    def poll(self, timeout_seconds: float) -> list[Answer]:
+        """Answers that have arrived, after at most about that long; empty if none has.
+
+        Raises:
+            ClusterError: The executor itself is gone; unanswered requests are lost.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Ends all that is in flight; nothing more is answered."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees everything."""
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def worker_function(path: str) -> Callable[[EvaluationRequest], Evaluation | Failure]:
+    """The function that ``module:name`` stands for."""
+    module, _, name = path.partition(":")
+    function: Callable[[EvaluationRequest], Evaluation | Failure] = getattr(
+        importlib.import_module(module), name
+    )
+    return function

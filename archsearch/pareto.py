@@ -1,0 +1,133 @@
+"""Dominance, ranks, hypervolume and the knee of points of which every coordinate is minimised.
+
+Points are the losses of ``objectives.Objective.loss``: an array (n, m), one row a design. No
+function changes its input.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Points = NDArray[np.float64]
+
+
+def _checked(points: ArrayLike) -> Points:
+    array = np.asarray(points, dtype=np.float64)
+    if array.size == 0 and array.ndim < 2:
+        array = array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] < 1:
+        raise ValueError(f"points must be an array (n, m); got shape {array.shape}")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
+        raise ValueError(f"points must be finite; row {bad[0]} is {array[bad[0]].tolist()}")
+    return array
+
+
+def dominates(a: ArrayLike, b: ArrayLike) -> bool:
+    """Whether ``a`` is nowhere worse than ``b`` and somewhere better."""
+    first, second = _checked(np.stack([np.asarray(a), np.asarray(b)]))
+    return bool((first <= second).all() and (first < second).any())
+
+
+def non_dominated(points: ArrayLike, *, keep_duplicates: bool = True) -> NDArray[np.bool_]:
+    """Which points no other point dominates.
+
+    Takes about n (log n + front) comparisons.
+
+    Args:
+        points: (n, m), minimised.
+        keep_duplicates: Whether of equal points all are kept, or only the first.
+
+    Returns:
+        A mask (n,).
+
+    Raises:
+        ValueError: A coordinate is NaN or infinite; the message names the row.
+    """
+    array = _checked(points)
+    distinct, first_seen, which = np.unique(array, axis=0, return_index=True, return_inverse=True)
+    # rows come sorted, first coordinate first: whatever dominates a row stands before it
+    front = np.empty_like(distinct)
+    size = 0
+    on_front = np.zeros(len(distinct), dtype=bool)
+    for i, row in enumerate(distinct):
+        if not (front[:size] <= row).all(axis=1).any():
+            on_front[i] = True
+            front[size] = row
+            size += 1
+    if keep_duplicates:
+        return on_front[which.reshape(-1)]
+    mask = np.zeros(len(array), dtype=bool)
+    mask[first_seen[on_front]] = True
+    return mask
+
+
+def ranks(points: ArrayLike) -> NDArray[np.int64]:
+    """0 for the front, 1 for the front of what remains without it, and so on (Deb et al. 2002).
+
+    Raises:
+        ValueError: A coordinate is NaN or infinite; the message names the row.
+    """
+    array = _checked(points)
+    found = np.empty(len(array), dtype=np.int64)
+    remaining = np.arange(len(array))
+    rank = 0
+    while remaining.size:
+        front = non_dominated(array[remaining])
+        found[remaining[front]] = rank
+        remaining = remaining[~front]
+        rank += 1
+    return found
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """The volume that the points dominate and the reference point bounds (Zitzler, Thiele 1998).
+
+    A point that is not better than the reference in every coordinate adds nothing.
+
+    Args:
+        points: (n, m), minimised.
+        reference: (m,).
+
+    Raises:
+        ValueError: A coordinate is NaN or infinite, or the widths differ.
+    """
+    array = _checked(points)
+    bound = _checked(np.reshape(np.asarray(reference, dtype=np.float64), (1, -1)))[0]
+    if len(array) and array.shape[1] != bound.size:
+        raise ValueError(f"points have {array.shape[1]} coordinates, the reference {bound.size}")
+    inside = array[(array < bound).all(axis=1)] if len(array) else array
+    if not len(inside):
+        return 0.0
+    # takes 0.15 s, which commands that only list a front should not wait for
+    import moocore
+
+    return float(moocore.hypervolume(inside, ref=bound))
+
+
+def knee(points: ArrayLike, *, cost: int = 1) -> int:
+    """The index of the member of the front that bulges furthest towards the ideal.
+
+    That is the member furthest below the line (with more objectives: the plane) through the
+    extremes, every coordinate scaled to the front's range (Das 1999). On a front without a bulge,
+    and between equals, it is the cheapest.
+
+    Args:
+        points: (n, m), minimised; those that are dominated play no part.
+        cost: Which coordinate says how expensive a point is.
+
+    Raises:
+        ValueError: There is no point, or a coordinate is NaN or infinite.
+    """
+    array = _checked(points)
+    if not len(array):
+        raise ValueError("no points have no knee")
+    members = np.flatnonzero(non_dominated(array))
+    front = array[members]
+    low = front.min(axis=0)
+    spread = front.max(axis=0) - low
+    height = ((front - low) / np.where(spread > 0, spread, 1.0)).sum(axis=1)
+    # points on one line differ by rounding only
+    lowest = np.flatnonzero(height <= height.min() + 1e-9)
+    return int(members[lowest[np.argmin(front[lowest, cost])]])

@@ -1,0 +1,321 @@
+"""What crosses a process boundary or a disk: frozen, JSON-able, versioned plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from archsearch.architecture import Architecture, Scalar
+from archsearch.costs import Price
+from archsearch.errors import StoreError
+from archsearch.protocol import TrainingConfig
+from archsearch.tasks.mqar import MQARConfig
+
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSeed(_Record):
+    """Names the random streams of one run: equal seeds give equal runs.
+
+    Attributes:
+        campaign: The campaign's seed; alone it fixes validation and test data.
+        trial: Number of the trial; references count down from -1.
+        run: Number of the run within the trial.
+    """
+
+    campaign: int = Field(ge=0)
+    trial: int = 0
+    run: int = Field(0, ge=0)
+
+
+class EvaluationRequest(_Record):
+    """Advance one run of one design from a checkpoint (or from scratch) to a step.
+
+    Attributes:
+        to_step: Where to stop; the schedule's horizon is ``training.steps`` all the same.
+        checkpoint: The rung directory to start from; None starts a new run.
+        directory: Where to leave the rung; None leaves nothing.
+        threads: CPU threads of the worker.
+        deadline_seconds: The executor ends the worker after this long.
+        memory_limit_bytes: Largest data segment of the worker; None sets no limit.
+    """
+
+    schema_version: Literal[1] = 1
+    architecture: Architecture
+    task: MQARConfig
+    training: TrainingConfig
+    seed: RunSeed
+    to_step: int = Field(ge=1)
+    checkpoint: str | None = None
+    directory: str | None = None
+    threads: int = Field(1, ge=1)
+    deadline_seconds: float | None = Field(None, gt=0)
+    memory_limit_bytes: int | None = Field(None, gt=0)
+    device: str = "cpu"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run's budget ends here."""
+        return self.to_step >= self.training.steps
+
+
+class DistanceBin(_Record):
+    """Accuracy of the queries whose pair lies ``low`` to ``high`` tokens back."""
+
+    low: int
+    high: int
+    accuracy: float
+    queries: int
+
+
+class CellScore(_Record):
+    """Result on one cell of the task."""
+
+    length: int
+    pairs: int
+    power_a: float
+    accuracy: float
+    log_probability: float
+    queries: int
+    by_distance: tuple[DistanceBin, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``(length,pairs)``, with the power where it is not the usual one."""
+        extra = "" if self.power_a == 0.01 else f",a={self.power_a:g}"
+        return f"({self.length},{self.pairs}{extra})"
+
+
+class CurvePoint(_Record):
+    """One validation: mean training loss since the last one, and each cell's result."""
+
+    step: int
+    train_loss: float
+    accuracy: tuple[float, ...]
+    log_probability: tuple[float, ...]
+
+
+class RunOutcome(StrEnum):
+    """How a run ended. All but PAUSED are final."""
+
+    SOLVED = "solved"
+    """Every validation cell passed the success threshold; training stopped there."""
+    FINISHED = "finished"
+    """The budget is spent."""
+    PAUSED = "paused"
+    """The rung is done, the run is not."""
+    DIVERGED = "diverged"
+    """A loss or gradient was not finite."""
+    OOM = "oom"
+    """The design did not fit into the worker's memory."""
+
+
+class Evaluation(_Record):
+    """What a worker answers.
+
+    Attributes:
+        test: Test scores by cell; empty unless the run ended with a usable model.
+        seconds: Wall time of this rung.
+        train_flops: FLOPs spent in training so far, 3 x forward, head included.
+    """
+
+    schema_version: Literal[1] = 1
+    outcome: RunOutcome
+    learning_rate: float
+    seed: RunSeed
+    step: int
+    curve: tuple[CurvePoint, ...] = ()
+    test: tuple[CellScore, ...] = ()
+    seconds: float = 0.0
+    train_flops: float = 0.0
+    precision: str = "float32"
+    detail: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    node: str = ""
+
+
+class FailureKind(StrEnum):
+    """Why there is no evaluation. Only LOST and CRASHED are worth another attempt."""
+
+    ERROR = "error"
+    """An exception in our code: the traceback tells."""
+    CRASHED = "crashed"
+    """The worker process ended."""
+    TIMEOUT = "timeout"
+    """The deadline passed and the worker was ended."""
+    LOST = "lost"
+    """The node or the cluster went away, or took the worker's memory."""
+    CANCELLED = "cancelled"
+    """The driver was told to stop."""
+
+
+class Failure(_Record):
+    """A request without an answer, with its story as text."""
+
+    schema_version: Literal[1] = 1
+    kind: FailureKind
+    message: str
+    traceback: str = ""
+    node: str = ""
+
+
+class TrialOutcome(StrEnum):
+    """What became of a trial."""
+
+    RUNNING = "running"
+    SOLVED = "solved"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    OOM = "oom"
+    INFEASIBLE = "infeasible"
+    DUPLICATE = "duplicate"
+    FAILED = "failed"
+
+    @property
+    def was_trained(self) -> bool:
+        """Whether there are test scores."""
+        return self in (TrialOutcome.SOLVED, TrialOutcome.FINISHED)
+
+
+class TrialRecord(_Record):
+    """All that is known of one trial; the one source for fronts, tables and exports.
+
+    Attributes:
+        number: The study's number; references count down from -1.
+        reference: The reference's name, or None for a searched design.
+        params: What the sampler proposed.
+        campaign_key: Equal for designs that this campaign cannot tell apart.
+        accuracy: Mean over the test cells, each capped at the success threshold.
+        violations: Relative violation by constraint, those above zero only.
+        attempts: Requests sent, retries included.
+    """
+
+    schema_version: Literal[1] = 1
+    number: int
+    outcome: TrialOutcome
+    architecture: Architecture | None = None
+    reference: str | None = None
+    params: dict[str, Scalar] = Field(default_factory=dict)
+    digest: str = ""
+    campaign_key: str = ""
+    price: Price | None = None
+    accuracy: float = 0.0
+    evaluations: tuple[Evaluation, ...] = ()
+    violations: dict[str, float] = Field(default_factory=dict)
+    duplicate_of: int | None = None
+    failure: Failure | None = None
+    attempts: int = 0
+    told_order: int | None = None
+    started_at: str = ""
+    finished_at: str = ""
+
+    @property
+    def test(self) -> tuple[CellScore, ...]:
+        """Test scores of the last evaluation."""
+        return self.evaluations[-1].test if self.evaluations else ()
+
+    @property
+    def worst_cell(self) -> float:
+        """Lowest test accuracy of a cell; 0 where nothing was trained."""
+        return min((cell.accuracy for cell in self.test), default=0.0)
+
+
+class FrontRow(_Record):
+    """One design as tables and pictures show it.
+
+    Attributes:
+        name: ``trial n``, or the reference's name.
+        solved: Every test cell reaches the solved threshold.
+        cells: Labels of the test cells, in the order of the accuracies.
+        gap_closed: Share of the way from convolutions only to full attention.
+        cost: Value of the second objective.
+        cost_vs_full_attention: Ratio to the full-attention reference.
+        seeds: Runs behind the accuracy.
+    """
+
+    number: int
+    name: str
+    is_reference: bool
+    is_member: bool
+    design: str
+    digest: str
+    outcome: TrialOutcome
+    accuracy: float
+    worst_cell: float
+    solved: bool
+    cells: tuple[str, ...]
+    cell_accuracy: tuple[float, ...]
+    gap_closed: float | None
+    cell_gap_closed: tuple[float | None, ...]
+    flops: int
+    flops_executed: int
+    cost: float
+    cost_vs_full_attention: float | None
+    growth: str
+    subquadratic: bool
+    params: int
+    state_floats: int
+    seeds: int
+    steps: int
+    seconds: float
+
+
+class Front(_Record):
+    """The non-dominated designs, cheapest first, with what stands beside them.
+
+    Attributes:
+        dominated: Trained designs that are not members.
+        hypervolume: In (accuracy, log10 cost), bounded by the reference point; None before it is
+            known.
+        knee: Number of the member that bulges furthest towards the ideal.
+        counts: Trials by outcome.
+    """
+
+    schema_version: Literal[1] = 1
+    objectives: tuple[str, ...]
+    members: tuple[FrontRow, ...]
+    dominated: tuple[FrontRow, ...]
+    references: tuple[FrontRow, ...]
+    hypervolume: float | None
+    reference_point: tuple[float, float] | None
+    knee: int | None
+    counts: dict[str, int]
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def seal(record: BaseModel) -> str:
+    """The record as JSON with a checksum: ``{"sha256": ..., "record": {...}}``."""
+    body = record.model_dump(mode="json")
+    return json.dumps({"sha256": _checksum(body), "record": body}, allow_nan=False)
+
+
+def _checksum(body: Any) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unseal(kind: type[R], text: str, where: str) -> R:
+    """The record again.
+
+    Raises:
+        StoreError: The text is not such a record, or not the one that was sealed.
+    """
+    try:
+        sealed = json.loads(text)
+        body = sealed["record"]
+        if _checksum(body) != sealed["sha256"]:
+            raise StoreError(f"{where}: the record's checksum does not match; it was changed or damaged")
+        return kind.model_validate(body)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        detail = str(error).splitlines()[0]
+        raise StoreError(f"{where}: not a {kind.__name__} record ({detail})") from None

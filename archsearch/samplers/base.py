@@ -1,0 +1,74 @@
+"""How a sampler's proposals are made repeatable.
+
+A seeded sampler that lives through a campaign repeats itself after a restart. Here a fresh sampler
+is made for every draw, seeded by (campaign seed, trial number, parameter name): what a trial draws
+depends on its number and on the trials told before, and on nothing that a restart could lose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from archsearch.architecture import Scalar
+
+SamplerFactory = Callable[[int], BaseSampler]
+"""Takes a seed below 2^32, gives a sampler without history."""
+
+
+def draw_seed(campaign_seed: int, number: int, name: str) -> int:
+    """Seed of one draw: the same in every process."""
+    text = f"{campaign_seed}/{number}/{name}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
+
+
+class TrialSuggest:
+    """Draws parameters for one trial; satisfies ``space.Suggest``.
+
+    Args:
+        trial: A running trial; parameters that it already has are kept.
+        study: The trial's study.
+        create: Makes a sampler from a seed.
+        campaign_seed: Seed of the campaign.
+    """
+
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        study: optuna.Study,
+        create: SamplerFactory,
+        campaign_seed: int,
+    ) -> None:
+        self._trial = trial
+        self._study = study
+        self._create = create
+        self._campaign_seed = campaign_seed
+        # What is drawn jointly is drawn now: a trial adopted with half of its parameters must see
+        # the same joint draw as the one that was interrupted.
+        self._reseed("")
+        _ = trial.relative_params
+
+    def _reseed(self, name: str) -> None:
+        seed = draw_seed(self._campaign_seed, self._trial.number, name)
+        self._study.sampler = self._create(seed)
+
+    def categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
+        """One of the choices."""
+        self._reseed(name)
+        value: Scalar = self._trial.suggest_categorical(name, choices)
+        return value
+
+    def integer(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """A whole number between the bounds, both included."""
+        self._reseed(name)
+        return self._trial.suggest_int(name, low, high, step=step, log=log)
+
+    def floating(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A number between the bounds."""
+        self._reseed(name)
+        return self._trial.suggest_float(name, low, high, step=step, log=log)

@@ -1,0 +1,20 @@
+"""Search spaces: campaign files, read strictly, and the designs that they allow."""
+
+from archsearch.space.constraints import METRICS, Constraint
+from archsearch.space.loader import load, loads
+from archsearch.space.sample import FirstSuggest, RandomSuggest, Suggest
+from archsearch.space.schema import CampaignFile, SearchConfig, Space, json_schema
+
+__all__ = [
+    "METRICS",
+    "CampaignFile",
+    "Constraint",
+    "FirstSuggest",
+    "RandomSuggest",
+    "SearchConfig",
+    "Space",
+    "Suggest",
+    "json_schema",
+    "load",
+    "loads",
+]

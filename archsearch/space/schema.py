@@ -1,0 +1,348 @@
+"""What a campaign file says once it is read, and its JSON Schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from archsearch.architecture import Architecture, Norm, Position
+from archsearch.canonical import canonicalise
+from archsearch.errors import InputError
+from archsearch.mixers import specs
+from archsearch.protocol import TrainingConfig
+from archsearch.space.constraints import METRICS, Constraint
+from archsearch.space.domains import Domain, Size, draw_int, product
+from archsearch.space.layers import Layers
+from archsearch.space.nodes import UnclearScalarError, resolve
+from archsearch.space.sample import FirstSuggest, Suggest
+from archsearch.tasks.mqar import MQARConfig
+
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+SECOND_OBJECTIVES: Final = ("flops", "flops_executed", "params", "state")
+DEFAULT_TRIALS: Final = 50
+
+
+class SearchConfig(BaseModel):
+    """How the space is searched.
+
+    Attributes:
+        sampler: Who proposes designs.
+        trials: Designs to evaluate; null for no limit. 50, or no limit if a time budget is given.
+        time_budget_minutes: When to stop asking; null for no limit.
+        seed: Of all randomness of the campaign.
+        reference_widths: Widths at which reference designs are trained beside the search: those
+            that the campaign chooses, or all of the space.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    time_budget_minutes: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
+    reference_widths: Literal["default", "all"] = "default"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_budget(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "trials" not in data:
+            unlimited = data.get("time_budget_minutes") is not None
+            return {**data, "trials": None if unlimited else DEFAULT_TRIALS}
+        return data
+
+    @model_validator(mode="after")
+    def _has_budget(self) -> Self:
+        if self.trials is None and self.time_budget_minutes is None:
+            raise ValueError("no budget; give 'trials', 'time_budget_minutes' or both")
+        return self
+
+
+@dataclass(frozen=True)
+class Space:
+    """A set of designs: a domain for every part.
+
+    Attributes:
+        d_model: Widths.
+        position: Position encodings.
+        norm: Norms.
+        layers: Depth and mixers.
+    """
+
+    d_model: Domain
+    position: Domain
+    norm: Domain
+    layers: Layers
+
+    def sample(self, suggest: Suggest) -> Architecture:
+        """A design as asked for: not canonical, and not sure to be buildable.
+
+        Each parameter is asked for once, under a name that always has the same distribution.
+        """
+        d_model = draw_int(self.d_model, "d_model", suggest)
+        position: Any = self.position.draw("position", suggest)
+        norm: Any = self.norm.draw("norm", suggest)
+        return Architecture(
+            d_model=d_model, position=position, norm=norm, blocks=self.layers.draw(suggest)
+        )
+
+    def default(self) -> Architecture:
+        """The first choice or lowest value of everything."""
+        return self.sample(FirstSuggest())
+
+    def size(self) -> Size:
+        """The exact number of assignments of parameters; inf if one of them is continuous.
+
+        Several assignments may describe the same design.
+        """
+        return product(
+            (self.d_model.size(), self.position.size(), self.norm.size(), self.layers.size())
+        )
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether some assignment gives this design, as written or in canonical form."""
+        return (
+            self.d_model.contains(architecture.d_model)
+            and self.norm.contains(architecture.norm)
+            and self._has_position(architecture)
+            and self.layers.contains(architecture.blocks)
+        )
+
+    def _has_position(self, architecture: Architecture) -> bool:
+        if self.position.contains(architecture.position):
+            return True
+        if architecture.position == "learned":
+            return False
+        # 'rotary' and 'none' are the same where no mixer turns its queries and keys
+        other = "rotary" if architecture.position == "none" else "none"
+        rotary = architecture.model_copy(update={"position": "rotary"})
+        try:
+            idle = canonicalise(rotary).position == "none"
+        except InputError:
+            return False
+        return idle and self.position.contains(other)
+
+    def plain(self) -> dict[str, Any]:
+        """As in a campaign file."""
+        return {
+            "d_model": self.d_model.plain(),
+            "position": self.position.plain(),
+            "norm": self.norm.plain(),
+            **self.layers.plain(),
+        }
+
+
+@dataclass(frozen=True)
+class CampaignFile:
+    """A checked campaign file; equal when they mean the same, whatever their text.
+
+    Attributes:
+        name: Of the campaign and its folder.
+        title: Free text.
+        task: What designs are trained and tested on.
+        space: Which designs there are.
+        training: How each is trained.
+        objectives: ``accuracy`` and the price to pay for it.
+        constraints: What a design must satisfy to be trained at all.
+        search: Sampler, budget and seed.
+        text: The file itself, comments included, to be frozen with the results.
+    """
+
+    name: str
+    title: str
+    task: MQARConfig
+    space: Space
+    training: TrainingConfig
+    objectives: tuple[str, ...]
+    constraints: tuple[Constraint, ...]
+    search: SearchConfig
+    text: str = field(default="", compare=False, repr=False)
+
+    def plain(self) -> dict[str, Any]:
+        """As in a campaign file, every default written out."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "task": self.task.model_dump(mode="json"),
+            "space": self.space.plain(),
+            "training": self.training.model_dump(mode="json"),
+            "objectives": list(self.objectives),
+            "constraints": [str(constraint) for constraint in self.constraints],
+            "search": self.search.model_dump(mode="json"),
+        }
+
+    def dump(self) -> str:
+        """YAML that loads as an equal file."""
+        text: str = yaml.dump(
+            self.plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        )
+        return text
+
+    def canonical_json(self) -> str:
+        """What decides the results, as JSON with sorted keys.
+
+        Neither comments, nor the order of keys and constraints, nor the title are in it, nor the
+        budget (``trials``, ``time_budget_minutes``), which may grow when a campaign goes on.
+        """
+        data = self.plain()
+        del data["title"], data["search"]["trials"], data["search"]["time_budget_minutes"]
+        data["constraints"] = sorted(data["constraints"])
+        return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:16]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that our own reader would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        clear = isinstance(resolve(text), str)
+    except UnclearScalarError:
+        clear = False
+    style = None if clear and text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _represent_number(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:float", repr(number))
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(float, _represent_number)
+
+
+def _object(properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _domain(value: dict[str, Any]) -> dict[str, Any]:
+    positive = {"type": "number", "exclusiveMinimum": 0}
+    bounds = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    return {
+        "anyOf": [
+            value,
+            _object({"choice": {"type": "array", "items": value, "minItems": 1}}, ("choice",)),
+            _object({"range": bounds, "log": {"type": "boolean"}, "step": positive}, ("range",)),
+        ]
+    }
+
+
+def _mixers(kind: str) -> dict[str, Any]:
+    """A mixer domain of one kind, from what the registered specs declare."""
+    fitting = [specs.get(name) for name in specs if specs.get(name).kind == kind]
+    ones: list[dict[str, Any]] = [
+        {
+            "enum": [
+                s.name for s in fitting if not any(f.is_required() for f in s.model_fields.values())
+            ]
+        }
+    ]
+    for spec in fitting:
+        schema = spec.model_json_schema()
+        options = {
+            key: _domain({k: v for k, v in value.items() if k not in ("title", "default")})
+            for key, value in schema.get("properties", {}).items()
+        }
+        required = ("mixer", *schema.get("required", ()))
+        ones.append(_object({"mixer": {"const": spec.name}, **options}, required))
+    one = {"anyOf": ones}
+    return {
+        "anyOf": [
+            one,
+            _object({"choice": {"type": "array", "items": one, "minItems": 1}}, ("choice",)),
+        ]
+    }
+
+
+def _layers(block: dict[str, Any]) -> dict[str, Any]:
+    ref = {kind: {"$ref": f"#/$defs/{kind}_mixer"} for kind in ("sequence", "channel")}
+    number = _domain({"type": "integer", "minimum": 0})
+    rule = {
+        "anyOf": [
+            {"const": "positions"},
+            _object({"every": number}, ("every",)),
+            _object({"count": number}, ("count",)),
+        ]
+    }
+    rules = _object({"choice": {"type": "array", "items": rule, "minItems": 1}}, ("choice",))
+    placement = _object({**ref, "rule": {"anyOf": [rule, rules]}}, ("sequence", "rule"))
+    return {
+        "oneOf": [
+            _object({"each": block}, ("each",)),
+            _object({"list": {"type": "array", "items": block, "minItems": 1}}, ("list",)),
+            _object({"base": block, "placement": placement}, ("base", "placement")),
+        ]
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a campaign file, for editors; the loader checks more than it."""
+    definitions: dict[str, Any] = {
+        "sequence_mixer": _mixers("sequence"),
+        "channel_mixer": _mixers("channel"),
+        "block": _object(
+            {k: {"$ref": f"#/$defs/{k}_mixer"} for k in ("sequence", "channel")}, ("sequence",)
+        ),
+    }
+    models: dict[str, type[BaseModel]] = {
+        "task": MQARConfig,
+        "training": TrainingConfig,
+        "search": SearchConfig,
+    }
+    for key, model in models.items():
+        schema = model.model_json_schema()
+        definitions.update(schema.pop("$defs", {}))
+        definitions[key] = schema
+    space = _object(
+        {
+            "d_model": _domain({"type": "integer", "minimum": 1, "maximum": 65536}),
+            "position": _domain({"enum": list(get_args(Position))}),
+            "norm": _domain({"enum": list(get_args(Norm))}),
+            "depth": _domain({"type": "integer", "minimum": 1, "maximum": 512}),
+            "layers": _layers({"$ref": "#/$defs/block"}),
+        },
+        ("d_model", "layers"),
+    )
+    top = _object(
+        {
+            "name": {"type": "string", "pattern": NAME_PATTERN},
+            "title": {"type": "string", "maxLength": 300},
+            **{key: {"$ref": f"#/$defs/{key}"} for key in models},
+            "space": space,
+            "objectives": {
+                "prefixItems": [{"const": "accuracy"}, {"enum": list(SECOND_OBJECTIVES)}],
+                "type": "array",
+                "minItems": 2,
+                "maxItems": 2,
+            },
+            "constraints": {
+                "type": "array",
+                "items": {"type": "string", "pattern": rf"^\s*({'|'.join(METRICS)})\s*[<>=]"},
+            },
+        },
+        ("name", "task", "space"),
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "archsearch campaign file",
+        **top,
+        "$defs": definitions,
+    }

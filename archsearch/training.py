@@ -1,0 +1,304 @@
+"""One run of one design: start, advance by some steps, validate, test, save, restore.
+
+A run is a function of its request: data are drawn by (seed, split, cell, index), so a restored run
+goes on bit for bit as if it had not stopped (same device kind and thread count).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from archsearch.errors import StoreError
+from archsearch.loss import linear_cross_entropy, score_answers
+from archsearch.model import HybridModel, build_model, initialise
+from archsearch.protocol import SUCCESS_ACCURACY, TrainingConfig
+from archsearch.records import (
+    CellScore,
+    CurvePoint,
+    DistanceBin,
+    EvaluationRequest,
+    RunOutcome,
+    RunSeed,
+)
+from archsearch.tasks.base import Batch, Split, accuracy_by_distance
+from archsearch.tasks.mqar import Cell, MQARConfig
+
+_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The seeds of one run, each for one purpose."""
+
+    init: int
+    data: int
+    order: int
+    held_out: int
+
+    @classmethod
+    def of(cls, seed: RunSeed) -> Streams:
+        """Init, data and order differ by run; validation and test are the campaign's."""
+        # spawn keys are unsigned: references, numbered -1 downwards, take the odd places
+        trial = 2 * seed.trial if seed.trial >= 0 else -2 * seed.trial - 1
+        own = np.random.SeedSequence(seed.campaign, spawn_key=(1, trial, seed.run))
+        init, data, order = (int(s) for s in own.generate_state(3, np.uint64))
+        shared = np.random.SeedSequence(seed.campaign, spawn_key=(0,))
+        return cls(init % 2**63, data, order, int(shared.generate_state(1, np.uint64)[0]))
+
+
+def matmul_dtype(precision: str, device: str) -> torch.dtype:
+    """bfloat16 where the processor multiplies it natively, unless float32 is asked for."""
+    if precision == "float32":
+        return torch.float32
+    native = device != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return torch.bfloat16 if precision == "bfloat16" or native else torch.float32
+
+
+def rate_at(step: int, config: TrainingConfig) -> float:
+    """Learning rate of a step: linear warm-up, then a cosine to zero at the full budget."""
+    warmup = max(1, round(config.warmup_fraction * config.steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, config.steps - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass
+class Run:
+    """A live run. ``tokens`` counts training tokens, for the FLOPs spent."""
+
+    model: HybridModel
+    optimizer: torch.optim.Optimizer
+    task: MQARConfig
+    config: TrainingConfig
+    streams: Streams
+    device: str
+    dtype: torch.dtype
+    step: int = 0
+    curve: list[CurvePoint] = field(default_factory=list)
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+    def cell_of(self, step: int) -> Cell:
+        """Cells follow one another in shuffled cycles: every cycle holds each cell once."""
+        cells = self.task.cells
+        cycle, place = divmod(step, len(cells))
+        order = np.random.SeedSequence(self.streams.order, spawn_key=(cycle,))
+        return cells[int(np.random.default_rng(order).permutation(len(cells))[place])]
+
+    def train_batch(self, step: int) -> Batch:
+        """The batch of a step; its size keeps the number of tokens."""
+        cell = self.cell_of(step)
+        size = max(1, self.config.batch_tokens // cell.length)
+        return self.task.batch(cell, Split.TRAIN, step, size, self.streams.data)
+
+
+def _tensors(batch: Batch, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    parts = (batch.tokens, batch.query_positions, batch.answers)
+    tokens, positions, answers = (torch.from_numpy(p).to(device, torch.int64) for p in parts)
+    return tokens, positions, answers
+
+
+def start(request: EvaluationRequest) -> Run:
+    """A run at step 0.
+
+    Raises:
+        InputError: The design cannot be built.
+    """
+    task = request.task
+    max_length = max(cell.length for cell in (*task.cells, *task.test_cells))
+    streams = Streams.of(request.seed)
+    model = build_model(request.architecture, task.vocab_size, max_length)
+    initialise(model, streams.init)
+    model.to(request.device)
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": request.training.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=request.training.learning_rate,
+        fused=True,
+    )
+    dtype = matmul_dtype(request.training.precision, request.device)
+    return Run(model, optimizer, task, request.training, streams, request.device, dtype)
+
+
+def train_step(run: Run) -> float:
+    """One optimizer step; returns the loss, not finite if the run diverged.
+
+    Weights are left alone by a step whose loss or gradient is not finite.
+    """
+    tokens, positions, answers = _tensors(run.train_batch(run.step), run.device)
+    run.model.train()
+    hidden = run.model.hidden_at(tokens, positions)
+    loss = linear_cross_entropy(hidden, run.model.embedding.weight, answers.flatten(), run.dtype)
+    penalty = run.model.penalty()
+    total = loss if penalty is None else loss + penalty
+    run.optimizer.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
+    value = float(loss.detach())
+    if not math.isfinite(value) or not math.isfinite(float(norm)):
+        return math.nan
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate_at(run.step, run.config)
+    run.optimizer.step()
+    run.step += 1
+    return value
+
+
+def advance(run: Run, to_step: int) -> RunOutcome:
+    """Trains until ``to_step``, success or divergence, validating on the way."""
+    while run.step < to_step:
+        loss = train_step(run)
+        if not math.isfinite(loss):
+            return RunOutcome.DIVERGED
+        run.loss_sum += loss
+        run.loss_count += 1
+        if run.step % run.config.eval_every == 0 or run.step == run.config.steps:
+            point = _validate(run)
+            if not all(math.isfinite(p) for p in point.log_probability):
+                return RunOutcome.DIVERGED
+            run.curve.append(point)
+            if min(point.accuracy) >= SUCCESS_ACCURACY:
+                return RunOutcome.SOLVED
+    return RunOutcome.FINISHED if run.step >= run.config.steps else RunOutcome.PAUSED
+
+
+def _validate(run: Run) -> CurvePoint:
+    scores = [
+        _score(run, cell, Split.VALIDATION, run.config.validation_queries)
+        for cell in run.task.cells
+    ]
+    mean_loss = run.loss_sum / max(1, run.loss_count)
+    run.loss_sum, run.loss_count = 0.0, 0
+    return CurvePoint(
+        step=run.step,
+        train_loss=mean_loss,
+        accuracy=tuple(s.accuracy for s in scores),
+        log_probability=tuple(s.log_probability for s in scores),
+    )
+
+
+def test(run: Run) -> tuple[CellScore, ...]:
+    """Scores on the test stream, cell by cell, with accuracy by key distance."""
+    queries = run.config.test_queries
+    return tuple(_score(run, cell, Split.TEST, queries) for cell in run.task.test_cells)
+
+
+def _held_out(run: Run, cell: Cell, split: Split, queries: int) -> Iterator[Batch]:
+    left = -(-queries // cell.pairs)
+    size = max(1, run.config.batch_tokens // cell.length)
+    for index in range(-(-left // size)):
+        yield run.task.batch(cell, split, index, min(size, left), run.streams.held_out)
+        left -= size
+
+
+@torch.no_grad()
+def _score(run: Run, cell: Cell, split: Split, queries: int) -> CellScore:
+    run.model.eval()
+    correct, log_probability, distance = [], [], []
+    for batch in _held_out(run, cell, split, queries):
+        tokens, positions, answers = _tensors(batch, run.device)
+        hidden = run.model.hidden_at(tokens, positions)
+        weight = run.model.embedding.weight
+        scores = score_answers(hidden, weight, answers.flatten(), run.dtype)
+        correct.append(scores.correct_M.cpu().numpy())
+        log_probability.append(scores.log_probability_M.double().cpu().numpy())
+        distance.append(batch.key_distance.ravel())
+    hits = np.concatenate(correct)
+    bins = ()
+    if split is Split.TEST:
+        bins = tuple(
+            DistanceBin(low=low, high=high, accuracy=accuracy, queries=count)
+            for low, high, accuracy, count in accuracy_by_distance(np.concatenate(distance), hits)
+        )
+    return CellScore(
+        length=cell.length,
+        pairs=cell.pairs,
+        power_a=cell.power_a,
+        accuracy=float(hits.mean()),
+        log_probability=float(np.concatenate(log_probability).mean()),
+        queries=int(hits.size),
+        by_distance=bins,
+    )
+
+
+def save(run: Run, path: Path, *, with_optimizer: bool) -> None:
+    """Writes the run (or its weights alone) as safetensors."""
+    tensors = {f"model.{k}": v.detach().cpu() for k, v in run.model.state_dict().items()}
+    if with_optimizer:
+        names = {parameter: name for name, parameter in run.model.named_parameters()}
+        for parameter, state in run.optimizer.state.items():
+            for key in _ADAM_STATE:
+                tensors[f"adam.{key}.{names[parameter]}"] = state[key].detach().cpu()
+    progress = {
+        "step": run.step,
+        "curve": [point.model_dump(mode="json") for point in run.curve],
+        "loss_sum": run.loss_sum,
+        "loss_count": run.loss_count,
+    }
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()},
+        path,
+        metadata={"progress": json.dumps(progress)},
+    )
+
+
+def load_weights(model: HybridModel, path: Path, prefix: str = "") -> dict[str, str]:
+    """Fills a model from a safetensors file and returns the file's metadata.
+
+    Raises:
+        StoreError: The file is missing, damaged or of another design.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            found = {k.removeprefix(prefix) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+            state = model.state_dict()
+            if found != set(state):
+                odd = sorted(found.symmetric_difference(state))[0]
+                raise StoreError(f"{path}: holds the weights of another design (first difference: {odd})")
+            for name, tensor in state.items():
+                shape = tuple(file.get_slice(prefix + name).get_shape())
+                if shape != tuple(tensor.shape):
+                    raise StoreError(
+                        f"{path}: {name} has shape {shape}; the design needs {tuple(tensor.shape)}"
+                    )
+                tensor.copy_(file.get_tensor(prefix + name))
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path}: cannot be read as weights ({error})") from None
+
+
+def restore(request: EvaluationRequest, path: Path) -> Run:
+    """The run that ``save`` wrote with its optimizer.
+
+    Raises:
+        StoreError: The file is missing, damaged or of another design.
+    """
+    run = start(request)
+    progress = json.loads(load_weights(run.model, path, "model.")["progress"])
+    with safe_open(path, "pt") as file:
+        for name, parameter in run.model.named_parameters():
+            run.optimizer.state[parameter] = {
+                key: file.get_tensor(f"adam.{key}.{name}").to(
+                    "cpu" if key == "step" else request.device
+                )
+                for key in _ADAM_STATE
+            }
+    run.step = progress["step"]
+    run.curve = [CurvePoint.model_validate(point) for point in progress["curve"]]
+    run.loss_sum, run.loss_count = progress["loss_sum"], progress["loss_count"]
+    return run

@@ -1,0 +1,190 @@
+"""What every mixer must fulfil, as plain functions; ``test_contract`` runs them on all that exist.
+
+A mixer brings more option sets as ``OPTIONS`` in ``tests/mixers/test_<name>.py``; its defaults and
+the bounds of its fields are tried by themselves. Axes: B batch, L length, D width.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from archsearch.mixers import modules, specs
+from archsearch.mixers.base import MixerContext, MixerSpec
+
+WIDTH = 16
+MAX_LENGTH = 300
+POLICIES = ("sqrt", "N/3")
+
+
+def option_sets(name: str) -> list[dict[str, Any]]:
+    """Defaults, one set for each end of each field, and those of the mixer's own test file."""
+    spec_class = specs.get(name)
+    found: list[dict[str, Any]] = [{}]
+    for field, info in spec_class.model_fields.items():
+        for value in _ends([info.annotation, *info.metadata]):
+            options = _nearest_usable(spec_class, field, value)
+            if options is not None and options not in found:
+                found.append(options)
+    own = f"tests.mixers.test_{name}"
+    if importlib.util.find_spec(own) is not None:
+        found += getattr(importlib.import_module(own), "OPTIONS", [])
+    return found
+
+
+def _ends(hints: list[Any]) -> list[Any]:
+    """Smallest and largest values and literals in a field's annotation, and the length policies."""
+    values: list[Any] = [*POLICIES]
+    for hint in hints:
+        values += [getattr(hint, end) for end in ("ge", "le") if hasattr(hint, end)]
+        values += _ends(list(getattr(hint, "metadata", ())))[len(POLICIES) :]
+        if typing.get_origin(hint) is typing.Literal:
+            values += typing.get_args(hint)
+        else:
+            values += _ends(list(typing.get_args(hint)))[len(POLICIES) :]
+    return values
+
+
+def _nearest_usable(spec_class: type[MixerSpec], field: str, value: Any) -> dict[str, Any] | None:
+    """The option at this value, halved until it suits the width; None if it cannot be had."""
+    while True:
+        try:
+            spec = spec_class(**{field: value})
+        except ValueError:
+            return None
+        if not spec.problems(WIDTH):
+            return {field: value}
+        value = value // 2
+
+
+def build(
+    name: str, options: dict[str, Any], *, rotary: bool = False, width: int = WIDTH
+) -> nn.Module:
+    """The module in float64 and evaluation mode, every parameter moved off its initial value."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        context = MixerContext(width, MAX_LENGTH, rotary, layer_index=1, num_layers=3)
+        module = modules.get(name)(specs.get(name)(**options), context).double().eval()
+        generator = torch.Generator().manual_seed(11)
+        module.initialise(generator)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter += 0.3 * torch.randn(
+                    parameter.shape, generator=generator, dtype=parameter.dtype
+                )
+    return module
+
+
+def noise(batch: int, length: int, seed: int = 0, width: int = WIDTH) -> Tensor:
+    """Standard normal inputs (B, L, D) in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, length, width, generator=generator, dtype=torch.float64)
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Largest difference, relative to the largest entry where that exceeds 1; NaN counts as inf."""
+    scale = max(1.0, float(b.detach().abs().max()))
+    value = float((a - b).detach().abs().max()) / scale
+    return value if value == value else float("inf")
+
+
+def reference_error(module: nn.Module, x_BLD: Tensor) -> float:
+    """Forward against reference: outputs, and the gradients of the input and all parameters."""
+    cotangent = noise(x_BLD.shape[0], x_BLD.shape[1], seed=5, width=x_BLD.shape[2])
+    results = []
+    for form in (module.forward, module.reference):
+        x = x_BLD.clone().requires_grad_()
+        y = form(x)
+        wanted = [x, *module.parameters()]
+        gradients = torch.autograd.grad(y, wanted, cotangent.to(y), allow_unused=True)
+        zeros = [
+            torch.zeros_like(w) if g is None else g for w, g in zip(wanted, gradients, strict=True)
+        ]
+        results.append([y, *zeros])
+    return max(distance(a, b) for a, b in zip(*results, strict=True))
+
+
+@torch.no_grad()
+def leak(module: nn.Module, length: int) -> float:
+    """How far outputs before t move when the inputs from t on are replaced; the worst of three t."""
+    x = noise(2, length, seed=1)
+    before = module(x)
+    worst = 0.0
+    for t in {1, length // 2, length - 1} - {0, length}:
+        changed = x.clone()
+        changed[:, t:] = 3 * noise(2, length - t, seed=t)
+        worst = max(worst, distance(module(changed)[:, :t], before[:, :t]))
+    return worst
+
+
+def explicit_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    is_causal: bool = False,
+) -> Tensor:
+    """Attention as two matrix products, which the FLOP counter and the size recorder see."""
+    score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    if is_causal:
+        attn_mask = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
+    if attn_mask is not None:
+        score = score.masked_fill(~attn_mask, float("-inf"))
+    return score.softmax(-1) @ value
+
+
+@contextmanager
+def fused_attention_replaced() -> Iterator[None]:
+    """Within, torch's fused attention is ``explicit_attention``."""
+    with patch("torch.nn.functional.scaled_dot_product_attention", explicit_attention):
+        yield
+
+
+@torch.no_grad()
+def counted_flops(module: nn.Module, length: int, width: int = WIDTH) -> int:
+    """FLOPs in matrix products and convolutions that one more sequence in the batch costs."""
+
+    def total(batch: int) -> int:
+        counter = FlopCounterMode(display=False)
+        with fused_attention_replaced(), counter:
+            module(noise(batch, length, width=width))
+        return counter.get_total_flops()
+
+    return total(3) - total(2)
+
+
+class _SizeRecorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(leaf, Tensor):
+                # a view that is expanded has many elements and no memory of its own
+                memory = leaf.untyped_storage().nbytes() // leaf.element_size()
+                self.largest = max(self.largest, min(leaf.numel(), memory))
+        return out
+
+
+@torch.no_grad()
+def largest_tensor(module: nn.Module, length: int) -> int:
+    """Elements of the largest tensor that a forward pass over one sequence makes."""
+    recorder = _SizeRecorder()
+    x = noise(1, length).float()
+    with fused_attention_replaced(), recorder:
+        module.float()(x)
+    return recorder.largest

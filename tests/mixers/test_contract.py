@@ -1,0 +1,229 @@
+"""The contract of mixers, on every registered one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from archsearch.architecture import Component
+from archsearch.canonical import spec_of
+from archsearch.mixers import modules, specs
+from archsearch.mixers.base import MixerContext
+from tests.mixers import contract
+
+LENGTHS = (1, 2, 7, 33, 64, 100, 257)
+FORM_LENGTH = 2**40  # beyond every constant reach, and roundings of policies vanish
+N_MAX = 2048
+
+CASES = [(name, options) for name in specs for options in contract.option_sets(name)]
+
+
+def _case_id(case: tuple[str, dict[str, Any]]) -> str:
+    name, options = case
+    return name + "".join(
+        f",{k}={v:.4g}" if isinstance(v, float) else f",{k}={v}" for k, v in options.items()
+    )
+
+
+SEQUENCE = [c for c in CASES if specs.get(c[0]).kind == "sequence"]
+CHANNEL = [c for c in CASES if specs.get(c[0]).kind == "channel" and not specs.get(c[0]).skipped]
+RUNNING = SEQUENCE + CHANNEL
+
+
+def each(cases: list[tuple[str, dict[str, Any]]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("name", "options"), cases, ids=[_case_id(c) for c in cases])
+
+
+def turns(name: str, options: dict[str, Any]) -> bool:
+    """Can this mixer turn its heads? Half of the tests do, wherever one can."""
+    heads = options.get("num_heads", 1)
+    return specs.get(name).uses_rotary and contract.WIDTH % (2 * heads) == 0
+
+
+@each(SEQUENCE)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_equals_its_reference(name: str, options: dict[str, Any], length: int) -> None:
+    # long sequences without rotary turns, short ones with; 33 and 100 cross the blocks
+    rotary = turns(name, options) and length in (7, 33, 100)
+    module = contract.build(name, options, rotary=rotary)
+    assert contract.reference_error(module, contract.noise(2, length)) < 1e-9
+
+
+@each(SEQUENCE)
+@pytest.mark.parametrize("length", [2, 33, 100, 200])
+def test_is_causal(name: str, options: dict[str, Any], length: int) -> None:
+    module = contract.build(name, options, rotary=turns(name, options))
+    assert contract.leak(module, length) < 1e-9
+    assert contract.leak(module.train(), length) < 1e-9
+
+
+@each(CHANNEL)
+def test_channel_mixer_reads_its_own_position_only(name: str, options: dict[str, Any]) -> None:
+    module = contract.build(name, options)
+    x = contract.noise(2, 9)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    assert contract.distance(module(x[:, order]), module(x)[:, order]) < 1e-12
+
+
+@each(RUNNING)
+@pytest.mark.parametrize("length", [1, 70])
+def test_training_and_evaluation_agree(name: str, options: dict[str, Any], length: int) -> None:
+    module = contract.build(name, options)
+    x = contract.noise(2, length)
+    evaluated = module.eval()(x)
+    assert contract.distance(module.train()(x), evaluated) < 1e-12
+
+
+@each(RUNNING)
+def test_sequences_of_a_batch_do_not_meet(name: str, options: dict[str, Any]) -> None:
+    module = contract.build(name, options)
+    x = contract.noise(3, 70)
+    alone = torch.cat([module(x[i : i + 1]) for i in range(3)])
+    assert contract.distance(module(x), alone) < 1e-12
+
+
+@each(SEQUENCE)
+def test_keeps_its_input(name: str, options: dict[str, Any]) -> None:
+    module = contract.build(name, options).train()
+    x = contract.noise(2, 33)
+    module(x)
+    assert torch.equal(x, contract.noise(2, 33))
+
+
+@each(RUNNING)
+def test_parameters_counted_are_priced(name: str, options: dict[str, Any]) -> None:
+    for width in (16, 48):
+        module = contract.build(name, options, width=width)
+        counted = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        assert counted == specs.get(name)(**options).cost(width, 100).params
+
+
+@each(RUNNING)
+@pytest.mark.parametrize("length", [1, 7, 100, 257])
+def test_products_counted_are_priced(name: str, options: dict[str, Any], length: int) -> None:
+    module = contract.build(name, options)
+    priced = specs.get(name)(**options).cost(contract.WIDTH, length).flops_matmul
+    assert contract.counted_flops(module, length) == priced
+
+
+@each(RUNNING)
+def test_memory_is_sub_quadratic_where_growth_is(name: str, options: dict[str, Any]) -> None:
+    length = 4096
+    growth = specs.get(name)(**options).flops_form(contract.WIDTH, n_max=length).growth
+    if growth.power >= 2:
+        pytest.skip("quadratic by its own account")
+    assert contract.largest_tensor(contract.build(name, options), length) < length**2
+
+
+@each(CASES)
+def test_executed_is_near_useful(name: str, options: dict[str, Any]) -> None:
+    cost = specs.get(name)(**options).cost(64, 2048)
+    assert cost.flops_useful <= cost.flops_executed <= 2.5 * cost.flops_useful
+    assert cost.flops_matmul <= cost.flops_executed
+
+
+@each(CASES)
+def test_form_is_the_cost(name: str, options: dict[str, Any]) -> None:
+    spec = specs.get(name)(**options)
+    useful = spec.cost(64, FORM_LENGTH).flops_useful
+    assert spec.flops_form(64).at(FORM_LENGTH) == pytest.approx(useful, rel=1e-3)
+    # what is priced as a fraction of N is exact where it was tested
+    tested = spec.cost(64, N_MAX).flops_useful
+    assert spec.flops_form(64, n_max=N_MAX).at(N_MAX) == pytest.approx(tested, rel=0.02)
+
+
+@each(CASES)
+def test_growth_is_the_slope_of_the_cost(name: str, options: dict[str, Any]) -> None:
+    spec = specs.get(name)(**options)
+    longer, shorter = (spec.cost(64, n).flops_useful for n in (2 * FORM_LENGTH, FORM_LENGTH))
+    growth = spec.flops_form(64).growth
+    logs = (41 / 40) ** growth.log_power
+    assert longer == pytest.approx(shorter * 2 ** float(growth.power) * logs, rel=0.02)
+
+
+@each(CASES)
+def test_options_survive_as_plain_data(name: str, options: dict[str, Any]) -> None:
+    spec = specs.get(name)(**options)
+    read = Component.model_validate(json.loads(json.dumps(spec.component().model_dump())))
+    assert spec_of(read) == spec
+    plainest = spec.canonical()
+    assert spec_of(plainest).canonical() == plainest
+    assert spec_of(spec.merged(N_MAX)).merged(N_MAX) == spec.merged(N_MAX)
+
+
+@each(RUNNING)
+def test_canonical_and_merged_compute_the_same(name: str, options: dict[str, Any]) -> None:
+    spec = specs.get(name)(**options)
+    module = contract.build(name, options)
+    for plain, lengths in ((spec.canonical(), (1, 33, 100)), (spec.merged(33), (1, 2, 7, 32, 33))):
+        if plain == spec.component():
+            continue
+        twin = contract.build(plain.name, plain.options)
+        twin.load_state_dict(module.state_dict())
+        for length in lengths:
+            x = contract.noise(1, length)
+            assert contract.distance(twin(x), module(x)) < 1e-12
+
+
+@each(RUNNING)
+def test_large_inputs_stay_finite_in_float32(name: str, options: dict[str, Any]) -> None:
+    module = contract.build(name, options).float().train()
+    forms = [module.forward] + ([module.reference] if hasattr(module, "reference") else [])
+    for form in forms:
+        x = (100 * contract.noise(1, 100)).float().requires_grad_()
+        y = form(x)
+        y.sum().backward()
+        assert y.isfinite().all()
+        for tensor in (x, *module.parameters()):
+            assert tensor.grad is None or tensor.grad.isfinite().all()
+
+
+@each(RUNNING)
+def test_initial_output_is_of_order_one(name: str, options: dict[str, Any]) -> None:
+    context = MixerContext(64, 1024)
+    spec = specs.get(name)(**options)
+    if spec.problems(64):
+        pytest.skip("these options do not suit the width")
+    module = modules.get(name)(spec, context)
+    generator = torch.Generator().manual_seed(3)
+    module.initialise(generator)
+    with torch.no_grad():
+        # one token again and again is what fills most of a recall sequence
+        same = torch.randn(1, 1, 64, generator=generator).expand(1, 1024, 64)
+        y = module(same)
+    assert y.abs().max() < 20
+
+
+@each(RUNNING)
+def test_initialise_draws_from_its_generator_only(name: str, options: dict[str, Any]) -> None:
+    spec = specs.get(name)(**options)
+    module = modules.get(name)(spec, MixerContext(contract.WIDTH, 64))
+    drawn = []
+    for _ in range(2):
+        state = torch.get_rng_state()
+        module.initialise(torch.Generator().manual_seed(5))
+        assert torch.equal(torch.get_rng_state(), state)
+        drawn.append([p.detach().clone() for p in module.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
+
+
+def test_specs_do_not_import_torch() -> None:
+    code = (
+        "import sys; from archsearch.mixers import specs; [specs.get(n) for n in specs];"
+        " sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@each(CASES)
+def test_says_what_it_is(name: str, options: dict[str, Any]) -> None:
+    spec = specs.get(name)
+    assert spec.name == name
+    assert spec.family
+    assert spec.formula
+    assert spec.citation.text

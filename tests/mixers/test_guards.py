@@ -1,0 +1,95 @@
+"""Each guard of the contract fails once: mixers that are wrong on purpose are caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from archsearch.mixers._module import SequenceMixer
+from archsearch.mixers.attention.spec import Attention
+from archsearch.mixers.base import MixerContext
+from tests.mixers import contract
+
+
+class _Toy(SequenceMixer):
+    def __init__(self, fast: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(Attention(), MixerContext(contract.WIDTH, 64))
+        self.fast, self.plain = fast, plain
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return self.scale * self.fast(x_BLD)
+
+    def reference(self, x_BLD: Tensor) -> Tensor:
+        return self.scale * self.plain(x_BLD)
+
+
+def _prefix_sum(x_BLD: Tensor) -> Tensor:
+    return x_BLD.cumsum(1)
+
+
+def _dense_prefix_sum(x_BLD: Tensor) -> Tensor:
+    length = x_BLD.shape[1]
+    return torch.ones(length, length, dtype=x_BLD.dtype).tril() @ x_BLD
+
+
+def _one_token_ahead(x_BLD: Tensor) -> Tensor:
+    return x_BLD + 1e-6 * torch.cat((x_BLD[:, 1:], x_BLD[:, :1]), dim=1)
+
+
+def test_a_right_mixer_passes() -> None:
+    toy = _Toy(_prefix_sum, _dense_prefix_sum)
+    assert contract.reference_error(toy, contract.noise(2, 33)) < 1e-9
+    assert contract.leak(toy, 33) < 1e-9
+    assert contract.largest_tensor(toy, 512) < 512**2
+    assert contract.counted_flops(toy.double(), 33) == 0
+
+
+def test_a_leak_is_caught() -> None:
+    assert contract.leak(_Toy(_one_token_ahead, _prefix_sum), 33) > 1e-9
+
+
+def test_a_leak_through_a_whole_sequence_norm_is_caught() -> None:
+    assert contract.leak(_Toy(lambda x: x.softmax(1), _prefix_sum), 33) > 1e-9
+
+
+def test_a_wrong_output_is_caught() -> None:
+    toy = _Toy(lambda x: _prefix_sum(x) + 1e-6, _dense_prefix_sum)
+    assert contract.reference_error(toy, contract.noise(1, 7)) > 1e-9
+
+
+def test_a_wrong_gradient_is_caught() -> None:
+    toy = _Toy(lambda x: _prefix_sum(x.detach()) + 0 * x, _dense_prefix_sum)
+    assert contract.reference_error(toy, contract.noise(1, 7)) > 1e-9
+
+
+def test_nan_is_caught() -> None:
+    toy = _Toy(lambda x: x * float("nan"), _prefix_sum)
+    assert contract.reference_error(toy, contract.noise(1, 7)) > 1e-9
+    assert contract.leak(toy, 7) > 1e-9
+
+
+def test_a_dense_matrix_is_caught() -> None:
+    assert contract.largest_tensor(_Toy(_dense_prefix_sum, _prefix_sum), 512) >= 512**2
+
+
+def test_dense_fused_attention_is_caught() -> None:
+    def fused(x_BLD: Tensor) -> Tensor:
+        x = x_BLD[:, None]
+        return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)[:, 0]
+
+    toy = _Toy(fused, _prefix_sum)
+    assert contract.largest_tensor(toy, 512) >= 512**2
+    assert contract.counted_flops(toy.double(), 33) == 4 * 33**2 * contract.WIDTH
+
+
+def test_options_at_the_bounds_are_found() -> None:
+    found = contract.option_sets("sliding_window")
+    assert found[0] == {}
+    for expected in ({"num_heads": contract.WIDTH}, {"window": "sqrt"}, {"window": "N/3"}):
+        assert expected in found
+    assert {"kernel_size": "long"} in contract.option_sets("base_conv")
+    assert {"kernel_size": 128} in contract.option_sets("base_conv")
+    assert {"dilation": 1024} in contract.option_sets("dilated_window")
