@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from archsearch.records import TrialRecord, seal, unseal
 
 SQLITE_FILE = "study.db"
 _RECORD = "record"
+_ELAPSED = "elapsed_seconds"
 _BUSY_SECONDS = 60
 
 
@@ -68,7 +70,9 @@ class Store:
                 self.study = optuna.create_study(
                     storage=storage, study_name=name, directions=directions
                 )
-                self.study.set_metric_names(list(objectives))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    self.study.set_metric_names(list(objectives))
                 self._references = optuna.create_study(
                     storage=storage, study_name=f"{name}/references", directions=directions
                 )
@@ -125,9 +129,10 @@ class Store:
     def constrain(self, number: int, violations: Mapping[str, float]) -> None:
         """States how far each constraint is violated; <= 0 is feasible. The first word counts."""
         trial = self._open[number]
-        known = trial.system_attrs
-        for name, value in violations.items():
-            if not any(key.endswith(f":{name}") for key in known):
+        with warnings.catch_warnings():
+            # an adopted trial may have been given some already
+            warnings.simplefilter("ignore")
+            for name, value in violations.items():
                 trial.set_constraint(name, value)
 
     def tell(self, record: TrialRecord, values: Sequence[float] | None) -> None:
@@ -167,6 +172,14 @@ class Store:
                 if text is not None:
                     found.append(unseal(TrialRecord, text, f"trial {frozen.number}"))
         return found
+
+    def elapsed_seconds(self) -> float:
+        """How long drivers have worked on the campaign, all sessions together."""
+        return float(self.study.user_attrs.get(_ELAPSED, 0.0))
+
+    def set_elapsed_seconds(self, seconds: float) -> None:
+        """Keeps the time for the next session."""
+        self.study.set_user_attr(_ELAPSED, round(seconds, 3))
 
     def close(self) -> None:
         """Ends the connection and folds SQLite's log into its file."""

@@ -59,6 +59,9 @@ class ExecutorOptions:
 class Executor(ABC):
     """Carries out requests; used as a context manager by one thread."""
 
+    @abstractmethod
+    def __init__(self, options: ExecutorOptions) -> None: ...
+
     @property
     @abstractmethod
     def slots(self) -> int:

@@ -19,7 +19,7 @@ ROTARY_BASE = 10000.0
 
 
 def rotary_angles(length: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of i * base^(-2j/E), each (L, E/2), typed like ``like`` (2104.09864, eq. 15)."""
+    """Cosine and sine of i base^(-2j/E), each (L, E/2), typed as ``like`` (2104.09864, eq. 15)."""
     exponent = torch.arange(0, head_width, 2, dtype=torch.float64, device=like.device) / head_width
     position = torch.arange(length, dtype=torch.float64, device=like.device)
     angle_LE = position[:, None] * ROTARY_BASE**-exponent

@@ -21,7 +21,6 @@ def create(seed: int) -> TPESampler:
             multivariate=True,
             group=True,
             constant_liar=True,
-            warn_independent_sampling=False,
         )
 
 

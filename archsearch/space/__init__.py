@@ -1,9 +1,10 @@
 """Search spaces: campaign files, read strictly, and the designs that they allow."""
 
 from archsearch.space.constraints import METRICS, Constraint
+from archsearch.space.editor_schema import json_schema
 from archsearch.space.loader import load, loads
 from archsearch.space.sample import FirstSuggest, RandomSuggest, Suggest
-from archsearch.space.schema import CampaignFile, SearchConfig, Space, json_schema
+from archsearch.space.schema import CampaignFile, SearchConfig, Space
 
 __all__ = [
     "METRICS",

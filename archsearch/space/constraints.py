@@ -22,8 +22,11 @@ _LOG_SHARE: Final = 0.01
 
 FORM: Final = "'metric operator number' such as 'params <= 2e6'"
 
+_LEAST_LIMIT: Final = Fraction(1, 10**30)
+_GREATEST_LIMIT: Final = Fraction(10**30)
+
 _CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*([<>=!]+)\s*(\S+)\s*")
-_NUMBER = re.compile(r"(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][-+]?\d{1,2})?")
+_NUMBER = re.compile(r"(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][-+]?\d{1,2})?")
 _OPERATORS: Final = ("<", "<=", ">", ">=", "==")
 
 
@@ -63,7 +66,13 @@ class Constraint:
             raise InputError(
                 f"got '{number[:60]}' as the limit; must be a number such as 2 or 400e6"
             )
-        return cls(metric, operator, Fraction(number))
+        limit = Fraction(number)
+        if limit and not _LEAST_LIMIT <= limit <= _GREATEST_LIMIT:
+            raise InputError(f"got '{number[:60]}' as the limit; must be 0, or from 1e-30 to 1e30")
+        if limit.denominator != 1:
+            # the shortest decimal of the nearest float, so that it can be written out again
+            limit = Fraction(repr(float(limit)))
+        return cls(metric, operator, limit)
 
     def violation(self, values: Mapping[str, float | Growth]) -> float:
         """How far the values are from satisfying this.
@@ -102,9 +111,9 @@ class Constraint:
         if not math.isfinite(value):
             return float(value), (value > 0) - (value < 0)
         exact = Fraction(value)
-        return float((exact - self.limit) / (self.limit or 1)), (
-            (exact > self.limit) - (exact < self.limit)
-        )
+        # 0.1 as a float is not a tenth: the two are equal only when both are rounded
+        bound = Fraction(float(self.limit)) if isinstance(value, float) else self.limit
+        return float((exact - bound) / (bound or 1)), (exact > bound) - (exact < bound)
 
     def __str__(self) -> str:
         limit = self.limit

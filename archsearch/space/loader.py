@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from archsearch.architecture import Norm, Position
 from archsearch.errors import InputError, suggestion
 from archsearch.protocol import TrainingConfig
 from archsearch.space.constraints import Constraint
-from archsearch.space.domains import Domain, Fixed, MixerDomain, MixerOption, ints
-from archsearch.space.layers import (
-    MAX_COMBINATIONS,
-    MAX_DEPTH,
-    BlockDomain,
-    Count,
-    Every,
-    FreeLayers,
-    Layers,
-    ListedLayers,
-    PlacedLayers,
-    Positions,
-    Rule,
-)
+from archsearch.space.domains import Domain, Fixed
 from archsearch.space.nodes import (
     UNREADABLE,
     Node,
@@ -35,9 +22,9 @@ from archsearch.space.nodes import (
     join,
     raise_problems,
     read_text,
-    shown,
 )
 from archsearch.space.parse_domains import MixerReader, read_domain, strict
+from archsearch.space.parse_layers import DEPTH, LayersReader
 from archsearch.space.reader import Reader, found
 from archsearch.space.schema import (
     NAME_PATTERN,
@@ -58,13 +45,20 @@ _TOP: Final = (
     "constraints",
     "search",
 )
+
+
+def _one_line(title: str) -> str:
+    title = title.strip()
+    if len(title) > 300 or re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", title):
+        raise ValueError("must be one line of at most 300 characters")
+    return title
+
+
 _WIDTH = strict(Annotated[int, Field(ge=1, le=65536)])
-_DEPTH = strict(Annotated[int, Field(ge=1, le=MAX_DEPTH)])
-_COUNT = strict(Annotated[int, Field(ge=0, le=MAX_DEPTH)])
 _POSITION = strict(Position)
 _NORM = strict(Norm)
 _NAME = strict(Annotated[str, Field(pattern=NAME_PATTERN)])
-_TITLE = strict(Annotated[str, Field(max_length=300)])
+_TITLE = strict(Annotated[str, AfterValidator(_one_line)])
 _TEXT = strict(str)
 
 
@@ -205,186 +199,17 @@ def _space(reader: Reader, node: Node, path: str) -> Space | None:
         "norm": Fixed("layernorm"),
         "depth": None,
     }
-    adapters = {"d_model": _WIDTH, "position": _POSITION, "norm": _NORM, "depth": _DEPTH}
+    adapters = {"d_model": _WIDTH, "position": _POSITION, "norm": _NORM, "depth": DEPTH}
     for key, adapter in adapters.items():
         if key in entries:
             domains[key] = read_domain(reader, entries[key], join(path, key), adapter)
     mixers = MixerReader(reader)
     layers = None
     if "layers" in entries:
-        layers = _Layers(reader, mixers, node, path, entries).read(domains["depth"])
+        layers = LayersReader(reader, mixers, node, path, entries).read(domains["depth"])
     if domains["d_model"] is not None:
         mixers.check_widths(domains["d_model"])
     d_model, position, norm = (domains[key] for key in ("d_model", "position", "norm"))
     if d_model is None or position is None or norm is None or layers is None:
         return None
     return Space(d_model, position, norm, layers)
-
-
-class _Layers:
-    """Reads ``layers`` in one of its three forms, and ``depth`` with it."""
-
-    def __init__(
-        self, reader: Reader, mixers: MixerReader, space: Node, path: str, entries: dict[str, Node]
-    ) -> None:
-        self._reader = reader
-        self._mixers = mixers
-        self._space = space
-        self._space_path = path
-        self._entries = entries
-        self._path = join(path, "layers")
-
-    def read(self, depth: Domain | None) -> Layers | None:
-        """The layers; None when a problem was reported."""
-        node = self._entries["layers"]
-        known = ("each", "list", "base", "placement")
-        entries = self._reader.mapping(node, self._path, known)
-        if entries is None:
-            return None
-        forms = {"base" if key == "placement" else key for key in entries}
-        if len(forms) != 1:
-            what = "several of" if forms else "none of"
-            text = f"{what} 'each', 'list' and 'base' + 'placement'; give exactly one"
-            if not (node.keys.keys() - set(known)) or forms:
-                self._reader.report(node.place, self._path, text)
-            return None
-        if "list" in entries:
-            return self._listed(entries["list"])
-        if "depth" not in self._entries:
-            text = "missing key 'depth'"
-            self._reader.report(self._space.place, self._space_path, text)
-        if "each" in entries:
-            each = self._block(entries["each"], join(self._path, "each"))
-            return FreeLayers(depth, each) if depth and each else None
-        return self._placed(entries, depth)
-
-    def _block(self, node: Node, path: str) -> BlockDomain | None:
-        entries = self._reader.mapping(node, path, ("sequence", "channel"), required=("sequence",))
-        if entries is None:
-            return None
-        sequence = channel = None
-        if "sequence" in entries:
-            sequence = self._mixers.read(entries["sequence"], join(path, "sequence"), "sequence")
-        if "channel" in entries:
-            channel = self._mixers.read(entries["channel"], join(path, "channel"), "channel")
-        else:
-            channel = MixerDomain((MixerOption("none", ()),))
-        return BlockDomain(sequence, channel) if sequence and channel else None
-
-    def _listed(self, node: Node) -> Layers | None:
-        path = join(self._path, "list")
-        if "depth" in self._entries:
-            depth_path = join(self._space_path, "depth")
-            text = "not allowed beside 'layers.list', whose length is the depth; remove it"
-            self._reader.report(self._space.keys["depth"], depth_path, text)
-        items = self._reader.items(node, path)
-        if items is None:
-            return None
-        if not 1 <= len(items) <= MAX_DEPTH:
-            text = f"got {len(items)} layers; must be 1 to {MAX_DEPTH}"
-            self._reader.report(node.place, path, text)
-            return None
-        blocks = [self._block(item, join(path, i)) for i, item in enumerate(items)]
-        whole = tuple(block for block in blocks if block)
-        return ListedLayers(whole) if len(whole) == len(blocks) else None
-
-    def _placed(self, entries: dict[str, Node], depth: Domain | None) -> Layers | None:
-        for key in ("base", "placement"):
-            if key not in entries:
-                text = f"missing key '{key}'; 'base' and 'placement' go together"
-                self._reader.report(self._entries["layers"].place, self._path, text)
-        base = self._block(entries["base"], join(self._path, "base")) if "base" in entries else None
-        if "placement" not in entries:
-            return None
-        path = join(self._path, "placement")
-        known = ("sequence", "channel", "rule")
-        inner = self._reader.mapping(
-            entries["placement"], path, known, required=("sequence", "rule")
-        )
-        if inner is None:
-            return None
-        mixers = {
-            kind: self._mixers.read(inner[kind], join(path, kind), kind)
-            for kind in ("sequence", "channel")
-            if kind in inner
-        }
-        rules = self._rules(inner["rule"], join(path, "rule"), depth) if "rule" in inner else []
-        if not base or not depth or not rules or not all(mixers.values()):
-            return None
-        sequence = mixers.get("sequence")
-        if sequence is None:
-            return None
-        return PlacedLayers(depth, base, sequence, mixers.get("channel"), tuple(rules))
-
-    def _rules(self, node: Node, path: str, depth: Domain | None) -> list[Rule]:
-        nodes: tuple[Node, ...] | None = (node,)
-        paths = [path]
-        if isinstance(node.value, dict) and "choice" in node.value:
-            self._reader.mapping(node, path, ("choice",))
-            path = join(path, "choice")
-            nodes = self._reader.items(node.value["choice"], path)
-            paths = [join(path, i) for i in range(len(nodes or ()))]
-            if nodes == ():
-                self._reader.report(node.place, path, "the list is empty; give at least one rule")
-        rules: list[Rule] = []
-        for item, item_path in zip(nodes or (), paths, strict=True):
-            rule = self._rule(item, item_path, depth)
-            if rule is None:
-                continue
-            if any(rule.kind == other.kind for other in rules):
-                text = f"'{rule.kind}' again; list a rule once and give it a choice"
-                self._reader.report(item.place, item_path, text)
-            rules.append(rule)
-        return rules
-
-    def _rule(self, node: Node, path: str, depth: Domain | None) -> Rule | None:
-        if node.value is UNREADABLE:
-            return None
-        if node.value == "positions":
-            return Positions()
-        keys = list(node.keys)
-        if isinstance(node.value, dict) and len(keys) == 1 and keys[0] in ("every", "count"):
-            key = keys[0]
-            domain = read_domain(
-                self._reader, node.value[key], join(path, key), _DEPTH if key == "every" else _COUNT
-            )
-            if domain is None:
-                return None
-            if key == "every":
-                return Every(domain)
-            self._check_count(node.value[key].place, join(path, key), domain, depth)
-            return Count(domain)
-        value = node.plain()
-        hint = ""
-        if isinstance(value, str):
-            hint = suggestion(value, ("positions", "every", "count"))
-            if value in ("every", "count"):
-                hint = f"; write {{{value}: 2}}"
-        elif isinstance(value, dict) and len(keys) == 1:
-            hint = suggestion(keys[0], ("every", "count", "choice"))
-        text = f"{found(value)}; must be positions, {{every: ...}} or {{count: ...}}{hint}"
-        self._reader.report(node.place, path, text)
-        return None
-
-    def _check_count(self, place: Place, path: str, count: Domain, depth: Domain | None) -> None:
-        if depth is None:
-            return
-        most, least = max(ints(count)), min(ints(depth))
-        if most > least:
-            text = (
-                f"up to {most} layers are to be placed, but depth can be {least};"
-                " must be at most the smallest depth"
-            )
-            self._reader.report(place, path, text)
-            return
-        worst = max(_subsets(depth, count), key=lambda item: item[0])
-        if worst[0] > MAX_COMBINATIONS:
-            text = (
-                f"{shown(worst[0])} ways to place {worst[2]} of {worst[1]} layers; at most"
-                f" {MAX_COMBINATIONS} are supported; use 'positions' or fewer layers"
-            )
-            self._reader.report(place, path, text)
-
-
-def _subsets(depth: Domain, count: Domain) -> list[tuple[int, int, int]]:
-    return [(math.comb(d, c), d, c) for d in ints(depth) for c in ints(count)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
 from archsearch.architecture import Scalar
 from archsearch.canonical import spec_of
@@ -43,10 +43,14 @@ def strict(annotation: Any) -> TypeAdapter[Any]:
 
 
 _BOOL = strict(bool)
+_INT = strict(int)
+_FLOAT = strict(float)
 
 
-def option_adapter(field: FieldInfo) -> TypeAdapter[Any]:
+@cache
+def option_adapter(spec: type[MixerSpec], key: str) -> TypeAdapter[Any]:
     """The validation of one option, as its spec declares it."""
+    field = spec.model_fields[key]
     if not field.metadata:
         return strict(field.annotation)
     return strict(Annotated[field.annotation, *field.metadata])
@@ -163,7 +167,7 @@ def _read_step(reader: Reader, node: Node | None, path: str, whole: bool) -> flo
     if node is None:
         return None
     before = len(reader.problems)
-    step = reader.value(node, path, strict(int if whole else float))
+    step = reader.value(node, path, _INT if whole else _FLOAT)
     if len(reader.problems) > before or step is None:
         return None
     if step <= 0:
@@ -291,7 +295,7 @@ class MixerReader:
         for key, field in fields.items():
             if key in entries:
                 domain = read_domain(
-                    self._reader, entries[key], join(path, key), option_adapter(field)
+                    self._reader, entries[key], join(path, key), option_adapter(spec, key)
                 )
                 good &= domain is not None
                 if domain is not None:

@@ -32,27 +32,27 @@ def option_sets(name: str) -> list[dict[str, Any]]:
     spec_class = specs.get(name)
     found: list[dict[str, Any]] = [{}]
     for field, info in spec_class.model_fields.items():
-        for value in _ends([info.annotation, *info.metadata]):
-            options = _nearest_usable(spec_class, field, value)
-            if options is not None and options not in found:
-                found.append(options)
+        for hint in (info.annotation, *info.metadata):
+            for value in (*_ends(hint), *POLICIES):
+                options = _nearest_usable(spec_class, field, value)
+                if options is not None and options not in found:
+                    found.append(options)
     own = f"tests.mixers.test_{name}"
     if importlib.util.find_spec(own) is not None:
         found += getattr(importlib.import_module(own), "OPTIONS", [])
     return found
 
 
-def _ends(hints: list[Any]) -> list[Any]:
-    """Smallest and largest values and literals in a field's annotation, and the length policies."""
-    values: list[Any] = [*POLICIES]
-    for hint in hints:
-        values += [getattr(hint, end) for end in ("ge", "le") if hasattr(hint, end)]
-        values += _ends(list(getattr(hint, "metadata", ())))[len(POLICIES) :]
-        if typing.get_origin(hint) is typing.Literal:
-            values += typing.get_args(hint)
-        else:
-            values += _ends(list(typing.get_args(hint)))[len(POLICIES) :]
-    return values
+def _ends(hint: Any) -> Iterator[Any]:
+    """Smallest and largest values, literals and flags that an annotation names, however nested."""
+    yield from (getattr(hint, end) for end in ("ge", "le") if hasattr(hint, end))
+    if hint is bool:
+        yield from (False, True)
+    elif typing.get_origin(hint) is typing.Literal:
+        yield from typing.get_args(hint)
+    else:
+        for part in (*typing.get_args(hint), *getattr(hint, "metadata", ())):
+            yield from _ends(part)
 
 
 def _nearest_usable(spec_class: type[MixerSpec], field: str, value: Any) -> dict[str, Any] | None:
@@ -64,7 +64,9 @@ def _nearest_usable(spec_class: type[MixerSpec], field: str, value: Any) -> dict
             return None
         if not spec.problems(WIDTH):
             return {field: value}
-        value = value // 2
+        if not isinstance(value, int):
+            return None
+        value //= 2
 
 
 def build(
@@ -116,7 +118,7 @@ def reference_error(module: nn.Module, x_BLD: Tensor) -> float:
 
 @torch.no_grad()
 def leak(module: nn.Module, length: int) -> float:
-    """How far outputs before t move when the inputs from t on are replaced; the worst of three t."""
+    """How far outputs before t move when inputs from t on are replaced; the worst of three t."""
     x = noise(2, length, seed=1)
     before = module(x)
     worst = 0.0

@@ -97,6 +97,7 @@ CASES: dict[str, tuple[str | None, str]] = {
     "name_long": ("name: demo", "name: " + "x" * 101),
     "name_dash": ("name: demo", "name: -demo"),
     "name_newline": ("name: demo", 'name: "a\\n"'),
+    "title_of_two_lines": ("title: A demonstration", 'title: "A\\n demonstration"'),
     "title_list": ("title: A demonstration", "title: [a]"),
     # the task
     "unknown_task": ("name: mqar", "name: mqr"),

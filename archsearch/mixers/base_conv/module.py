@@ -38,9 +38,9 @@ class LongFilter(nn.Module):
     def forward(self, length: int) -> Tensor:
         """The first ``length`` taps, (L, D)."""
         weight = self.hidden.weight
-        t = torch.arange(length, device=weight.device, dtype=weight.dtype) / self.max_length
+        t = torch.arange(length, device=weight.device, dtype=torch.float64) / self.max_length
         turn = 2 * math.pi * _BAND * t
-        features = torch.stack((t, turn.cos(), turn.sin()), dim=-1)
+        features = torch.stack((t, turn.cos(), turn.sin()), dim=-1).to(weight.dtype)
         return self.taps(self.hidden(features).relu()) / self.max_length
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from archsearch.architecture import Component
 from archsearch.mixers.base import (
     Citation,
     CostForm,
@@ -78,6 +79,12 @@ class LearnedSelection(MixerSpec):
 
     def problems(self, d_model: int) -> list[str]:
         return head_problems(d_model, self.num_heads)
+
+    def merged(self, n_max: int) -> Component:
+        # every cap that never binds is the same; the gate stays, so this is not full attention
+        covers = n_max > 1 and min(reach_at(self.cap, n) - n for n in (2, n_max)) >= 0
+        cap = "N/1" if covers else self.cap
+        return Component(name=self.name, options={**self.component().options, "cap": cap})
 
 
 SPEC = LearnedSelection

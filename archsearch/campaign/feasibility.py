@@ -1,0 +1,44 @@
+"""Whether a design may be trained: it can be built, and its price satisfies the constraints."""
+
+from __future__ import annotations
+
+from archsearch.architecture import Architecture
+from archsearch.canonical import canonicalise
+from archsearch.costs import Price, price
+from archsearch.errors import InputError
+from archsearch.mixers.base import Growth
+from archsearch.space import CampaignFile
+
+INVALID = "valid"
+"""Stands for the constraint that every design is under: that it can be built."""
+
+
+def constraint_values(architecture: Architecture, price: Price) -> dict[str, float | Growth]:
+    """The value of every metric that a constraint may name."""
+    return {
+        "growth": price.growth_class,
+        "params": price.params,
+        "flops": price.flops,
+        "flops_executed": price.flops_executed,
+        "state": price.state_floats,
+        "depth": len(architecture.blocks),
+        "d_model": architecture.d_model,
+    }
+
+
+def violations(
+    file: CampaignFile, architecture: Architecture
+) -> tuple[Architecture | None, Price | None, dict[str, float]]:
+    """The canonical design, its price, and how far it is from satisfying each constraint.
+
+    Returns:
+        The violations are by the constraint's text, at most 0 where it is satisfied. A design that
+        cannot be built has neither form nor price, and violates ``INVALID`` alone.
+    """
+    try:
+        canonical = canonicalise(architecture)
+    except InputError:
+        return None, None, {INVALID: 1.0}
+    cost = price(canonical, file.task.longest_test_length, vocab_size=file.task.vocab_size)
+    values = constraint_values(canonical, cost)
+    return canonical, cost, {str(c): c.violation(values) for c in file.constraints}

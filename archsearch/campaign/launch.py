@@ -1,0 +1,98 @@
+"""Puts a driver together: lock, store, executor; and takes it apart again, whatever happens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsearch.campaign.config import Campaign, probe
+from archsearch.campaign.driver import Driver, Ending, Observer, Stop
+from archsearch.campaign.lock import CampaignLock
+from archsearch.execution import executors
+from archsearch.execution.base import ExecutorOptions
+from archsearch.storage import Store
+
+_MEMORY_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How a campaign is carried out; none of it changes what is found.
+
+    Attributes:
+        executor: Name of the executor.
+        device: Where models are trained.
+    """
+
+    executor: str = "ray"
+    options: ExecutorOptions = ExecutorOptions()
+    device: str = "cpu"
+
+
+def launch(
+    campaign: Campaign,
+    how: LaunchOptions,
+    observer: Observer,
+    stop: Stop,
+    *,
+    new: bool,
+    on_started: Callable[[], None] = lambda: None,
+) -> Ending:
+    """Runs a new campaign, or continues one.
+
+    Args:
+        campaign: Its folder exists.
+        how: Executor and its options.
+        observer: Is told what happens.
+        stop: How the user ends it.
+        new: Whether the study is to be made.
+        on_started: Called when the executor runs: signal handlers belong here, for Ray sets its own.
+
+    Raises:
+        CampaignHeldError: Another driver is at work.
+        ClusterError: The executor cannot be started or is gone.
+        StoreError: The study cannot be opened or written.
+    """
+    with CampaignLock(campaign.directory):
+        probe(campaign.directory)
+        store = Store(
+            campaign.storage_url,
+            campaign.settings.study,
+            objectives=[f"log10 {o.name}" if o.log else o.name for o in campaign.objectives],
+            maximise=[o.maximise for o in campaign.objectives],
+            create=new,
+        )
+        try:
+            with executors.get(how.executor)(how.options) as executor:
+                on_started()
+                driver = Driver(
+                    campaign,
+                    store,
+                    executor,
+                    observer,
+                    stop,
+                    threads=how.options.cpus_per_trial,
+                    memory_limit_bytes=_memory_limit_bytes(how, executor.slots),
+                    device=how.device,
+                )
+                return driver.run()
+        finally:
+            store.close()
+
+
+def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:
+    """An equal share of this machine; other machines are not ours to judge."""
+    if how.options.address is not None or how.device != "cpu":
+        return None
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+    return int(_MEMORY_SHARE * total / slots)
+
+
+def resume_command(directory: Path) -> str:
+    """What continues a campaign."""
+    return f"archsearch resume {directory}"

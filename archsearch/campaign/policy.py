@@ -1,0 +1,144 @@
+"""What comes next: pure functions of plain state, so that a decision can be tested and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from archsearch.protocol import TrainingConfig
+from archsearch.records import Evaluation, Failure, FailureKind, RunOutcome
+
+RANDOM_AFTER_DUPLICATES = 10
+"""Duplicates in a row after which one draw is random: a sampler may be stuck, a space may be small."""
+
+EXHAUSTED_AFTER = 200
+"""Proposals in a row, none of them new and feasible, after which the space counts as exhausted."""
+
+MAX_CONSECUTIVE_FAILURES = 20
+MIN_FINISHED_FOR_SHARE = 50
+MAX_FAILED_SHARE = 0.5
+
+_ATTEMPTS = {FailureKind.CRASHED: 2, FailureKind.LOST: 3}
+_FIRST_DEADLINE_SECONDS = 4 * 3600.0
+_LEAST_DEADLINE_SECONDS = 600.0
+
+
+class Action(StrEnum):
+    """What the driver does next."""
+
+    ASK = "ask"
+    ASK_RANDOM = "ask_random"
+    WAIT = "wait"
+    FINISH = "finish"
+    ABORT = "abort"
+
+
+class Decision(NamedTuple):
+    """An action, and the reason where it ends the campaign."""
+
+    action: Action
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """All that decides what comes next.
+
+    Attributes:
+        evaluated: Trials that count against the budget: trained, diverged, out of memory, failed.
+        in_flight: Trials being trained.
+        slots: How many may be.
+        target: The budget of trials; None for no limit.
+        elapsed_seconds: Over all sessions of the campaign.
+        budget_seconds: None for no limit.
+        duplicates_in_row: Proposals just before the next that were known already.
+        rejected_in_row: The same, infeasible ones included.
+        failed: Trials without a result.
+        failed_in_row: The last ones told.
+        draining: The user asked to stop.
+    """
+
+    evaluated: int = 0
+    in_flight: int = 0
+    slots: int = 1
+    target: int | None = None
+    elapsed_seconds: float = 0.0
+    budget_seconds: float | None = None
+    duplicates_in_row: int = 0
+    rejected_in_row: int = 0
+    failed: int = 0
+    failed_in_row: int = 0
+    draining: bool = False
+
+
+def decide(state: SearchState) -> Decision:
+    """The next action of a search."""
+    reason, action = _ending(state)
+    if reason:
+        return Decision(Action.WAIT) if state.in_flight else Decision(action, reason)
+    if state.in_flight >= state.slots:
+        return Decision(Action.WAIT)
+    if (
+        state.duplicates_in_row
+        and state.duplicates_in_row % (RANDOM_AFTER_DUPLICATES + 1) == RANDOM_AFTER_DUPLICATES
+    ):
+        return Decision(Action.ASK_RANDOM)
+    return Decision(Action.ASK)
+
+
+def _ending(state: SearchState) -> tuple[str, Action]:
+    """Why no more is to be asked, if so."""
+    if state.draining:
+        return "stopped by the user", Action.FINISH
+    finished = state.evaluated
+    if state.failed_in_row >= MAX_CONSECUTIVE_FAILURES:
+        return f"{state.failed_in_row} trials failed in a row", Action.ABORT
+    if finished >= MIN_FINISHED_FOR_SHARE and state.failed > MAX_FAILED_SHARE * finished:
+        return f"{state.failed} of {finished} trials failed", Action.ABORT
+    if state.target is not None and finished + state.in_flight >= state.target:
+        return f"{state.target} trials done", Action.FINISH
+    if state.budget_seconds is not None and state.elapsed_seconds >= state.budget_seconds:
+        return f"{state.budget_seconds / 60:g} minutes spent", Action.FINISH
+    if state.rejected_in_row >= EXHAUSTED_AFTER:
+        return (
+            f"the last {state.rejected_in_row} proposals were known or infeasible:"
+            " the space is exhausted",
+            Action.FINISH,
+        )
+    return "", Action.FINISH
+
+
+class Step(NamedTuple):
+    """The next piece of a run: to which step, and whether from the last rung's checkpoint."""
+
+    to_step: int
+    from_checkpoint: bool
+
+
+def rungs(training: TrainingConfig) -> tuple[int, ...]:
+    """Steps at which a run pauses to be judged; today only its end."""
+    return (training.steps,)
+
+
+def next_step(training: TrainingConfig, done: Sequence[Evaluation]) -> Step | None:
+    """What a run needs next; None when it has ended."""
+    if not done:
+        return Step(rungs(training)[0], from_checkpoint=False)
+    last = done[-1]
+    if last.outcome is not RunOutcome.PAUSED:
+        return None
+    return Step(next(s for s in rungs(training) if s > last.step), from_checkpoint=True)
+
+
+def tries_again(failure: Failure, attempts: int) -> bool:
+    """Whether a failed request is worth another attempt: only if the machine, not the code, failed."""
+    return attempts < _ATTEMPTS.get(failure.kind, 1)
+
+
+def deadline_seconds(finished_seconds: Sequence[float]) -> float:
+    """How long a request may take: ten times the longest so far, and never little."""
+    if not finished_seconds:
+        return _FIRST_DEADLINE_SECONDS
+    return max(_LEAST_DEADLINE_SECONDS, 10 * max(finished_seconds))

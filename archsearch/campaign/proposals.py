@@ -1,0 +1,125 @@
+"""From a sampler's draw to a priced, recognised design; nothing is trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from archsearch.campaign.config import Campaign
+from archsearch.campaign.feasibility import violations
+from archsearch.campaign.front import cost_of
+from archsearch.canonical import campaign_key
+from archsearch.records import TrialOutcome, TrialRecord
+from archsearch.samplers import samplers
+from archsearch.samplers.base import TrialSuggest, draw_seed
+from archsearch.storage import Store
+
+_UNBUILDABLE_COST = 1e15
+"""Told for a design that cannot be built and so has no price; its constraint is violated anyway."""
+
+
+def now_text() -> str:
+    """The time in UTC, for people; nothing is decided by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Proposer:
+    """Asks the study, prices what comes, and recognises what was there before.
+
+    Args:
+        campaign: The campaign.
+        store: Its study, open for writing.
+        records: Trials known so far.
+    """
+
+    def __init__(self, campaign: Campaign, store: Store, records: Iterable[TrialRecord]) -> None:
+        self._campaign = campaign
+        self._store = store
+        self._sampler = samplers.get(campaign.settings.sampler)
+        self._random = samplers.get("random")
+        # told trials pass through the study's sampler: it has to be of the campaign's kind from the start
+        store.study.sampler = self._sampler(draw_seed(campaign.settings.seed, 0, "told"))
+        self._owner: dict[str, int] = {}
+        self._rejected: dict[int, TrialOutcome] = {}
+        for record in records:
+            self.remember(record)
+
+    def remember(self, record: TrialRecord) -> None:
+        """Takes note of a trial: later equal designs are duplicates of it, unless it failed."""
+        if record.reference is not None:
+            return
+        if record.outcome in (TrialOutcome.DUPLICATE, TrialOutcome.INFEASIBLE):
+            self._rejected[record.number] = record.outcome
+        elif record.outcome is TrialOutcome.FAILED:
+            if self._owner.get(record.campaign_key) == record.number:
+                del self._owner[record.campaign_key]
+        elif record.campaign_key:
+            self._owner.setdefault(record.campaign_key, record.number)
+
+    def duplicates_before(self, number: int) -> int:
+        """Duplicates in an unbroken row just before a trial."""
+        count = 0
+        while self._rejected.get(number - 1 - count) is TrialOutcome.DUPLICATE:
+            count += 1
+        return count
+
+    def rejected_before(self, number: int) -> int:
+        """Duplicates and infeasible proposals in an unbroken row just before a trial."""
+        count = 0
+        while number - 1 - count in self._rejected:
+            count += 1
+        return count
+
+    def draw(self, number: int, *, random: bool) -> TrialRecord:
+        """The record of a running trial: to be trained, infeasible or a duplicate.
+
+        An adopted trial keeps the parameters that it has and draws the rest as it would have.
+        """
+        suggest = TrialSuggest(
+            self._store.trial(number),
+            self._store.study,
+            self._random if random else self._sampler,
+            self._campaign.settings.seed,
+        )
+        drawn = self._campaign.file.space.sample(suggest)
+        design, price, violated = violations(self._campaign.file, drawn)
+        self._store.constrain(number, violated)
+        record = TrialRecord(
+            number=number,
+            outcome=TrialOutcome.RUNNING,
+            architecture=design or drawn,
+            params=dict(self._store.trial(number).params),
+            price=price,
+            violations={name: value for name, value in violated.items() if value > 0},
+            started_at=now_text(),
+        )
+        if design is None or record.violations:
+            changes: dict[str, object] = {"outcome": TrialOutcome.INFEASIBLE}
+            if design is not None:
+                changes["digest"] = design.digest
+            record = record.model_copy(update=changes)
+        else:
+            record = self._recognised(record)
+        self.remember(record)
+        return record
+
+    def _recognised(self, record: TrialRecord) -> TrialRecord:
+        assert record.architecture is not None
+        key = campaign_key(record.architecture, self._campaign.n_max)
+        changes: dict[str, object] = {"digest": record.architecture.digest, "campaign_key": key}
+        owner = self._owner.get(key)
+        if owner is not None and owner != record.number:
+            changes |= {"outcome": TrialOutcome.DUPLICATE, "duplicate_of": owner}
+        return record.model_copy(update=changes)
+
+    def told_values(self, record: TrialRecord) -> list[float] | None:
+        """What the sampler is told; None for a trial that taught nothing.
+
+        Infeasible, diverged and too large designs are results: accuracy 0 at their price. What
+        failed without being the design's fault, and duplicates, are not.
+        """
+        if record.outcome in (TrialOutcome.DUPLICATE, TrialOutcome.FAILED):
+            return None
+        accuracy, cost = self._campaign.objectives
+        value = _UNBUILDABLE_COST if record.price is None else cost_of(record, cost)
+        return [-accuracy.loss(record.accuracy), cost.loss(value)]

@@ -1,0 +1,156 @@
+"""The command line: one file per command, and one way to fail.
+
+Nothing heavy is imported here or at the top of a command's file: ``--help`` and ``front`` answer at
+once. A command ``x`` is the function ``x`` of ``archsearch.cli.x``; its docstring is its help.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.util
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from archsearch._version import __version__
+from archsearch.errors import ArchsearchError, suggestion
+
+COMMANDS = ("run", "resume", "status", "front", "show", "export", "train", "space", "mixers")
+"""In the order of the help."""
+
+INTERRUPTED = 130
+_USAGE = 2
+_BUG = 1
+
+# typer shows neither class: they live in click, or in typer's copy of it
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="archsearch",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"archsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _archsearch(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of an error.")
+    ] = False,
+) -> None:
+    """Search convolution/attention hybrids that recall like full attention, at less than its price."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _register() -> None:
+    for name in COMMANDS:
+        path = f"{__name__}.{name}"
+        if importlib.util.find_spec(path) is not None:
+            module = importlib.import_module(path)
+            app.command(name)(getattr(module, name))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code; every error is a line on stderr."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # taken wherever it stands, for it is typed when a command has just failed
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_left()
+    except KeyboardInterrupt:
+        print("archsearch: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the process's boundary: everything becomes a line
+        if debug:
+            traceback.print_exc()
+        return _reported(error)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    command: Any = typer.main.get_command(app)
+    try:
+        result = command.main(args=arguments, prog_name="archsearch", standalone_mode=False)
+    except SystemExit as end:
+        cause = end.__context__
+        if isinstance(cause, OSError) and cause.errno == errno.EPIPE:
+            raise BrokenPipeError from None
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    return result if isinstance(result, int) else 0
+
+
+def _reader_left() -> int:
+    """Whoever read our output had enough, such as ``head``: that is no error."""
+    # what is still buffered would fail again when the interpreter ends
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return 0
+
+
+def _reported(error: Exception) -> int:
+    if isinstance(error, ArchsearchError):
+        problems, code = error.problems, error.exit_code
+    elif isinstance(error, _ClickError):
+        problems, code = (_usage_problem(error),), _USAGE
+    else:
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        print(
+            f"archsearch: internal error: {_one_line(what)}; run again with --debug and report it",
+            file=sys.stderr,
+        )
+        return _BUG
+    for problem in problems:
+        print(f"archsearch: error: {_one_line(problem)}", file=sys.stderr)
+    return code
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(shown.split())
+
+
+def _usage_problem(error: Any) -> str:
+    message = str(error.format_message()).rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return message
+    option = getattr(error, "option_name", None)
+    if option is not None and "possibilities" in vars(error):
+        known = [name for p in context.command.params for name in p.opts if name.startswith("-")]
+        message = f"no such option: {option}{suggestion(option, [*known, '--help', '--debug'])}"
+    return f"{message}; see '{context.command_path} --help'"
+
+
+_register()
