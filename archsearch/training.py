@@ -257,6 +257,11 @@ def save(run: Run, path: Path, *, with_optimizer: bool) -> None:
     )
 
 
+def save_weights(model: HybridModel, path: Path) -> None:
+    """Writes a model's weights alone, as ``load_weights`` reads them."""
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, path)
+
+
 def load_weights(model: HybridModel, path: Path, prefix: str = "") -> dict[str, str]:
     """Fills a model from a safetensors file and returns the file's metadata.
 

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        title: Its heading.
+        rank: Where it is too narrow for all, columns of the highest rank go first; 0 never goes.
+        text: Left-aligned words, folded on a terminal; otherwise a number, never cut.
+    """
+
+    title: str
+    rank: int = 0
+    text: bool = False
 
 
 def human(value: float, unit: str = "") -> str:
@@ -43,10 +59,8 @@ def share(value: float | None) -> str:
 
 
 def accuracy(value: float | None) -> str:
-    """Three decimals, never rounded up to 1."""
-    if value is None:
-        return "-"
-    return "0.999" if 0.9985 <= value < 1 and f"{value:.3f}" == "1.000" else f"{value:.3f}"
+    """Three decimals, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def ratio(value: float | None) -> str:

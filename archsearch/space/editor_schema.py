@@ -1,4 +1,4 @@
-"""The JSON Schema of a campaign file, made from the models and specs that the loader checks with."""
+"""The JSON Schema of a campaign file, from the models and specs that the loader checks with."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -73,10 +73,6 @@ class FreeLayers:
         """Whether some assignment gives these blocks."""
         return self.depth.contains(len(blocks)) and all(self.each.contains(b) for b in blocks)
 
-    def mixers(self) -> Iterator[MixerDomain]:
-        """All mixer domains."""
-        yield from (self.each.sequence, self.each.channel)
-
     def plain(self) -> dict[str, Any]:
         """As in a campaign file."""
         return {"depth": self.depth.plain(), "layers": {"each": self.each.plain()}}
@@ -101,11 +97,6 @@ class ListedLayers:
         return len(blocks) == len(self.blocks) and all(
             domain.contains(block) for domain, block in zip(self.blocks, blocks, strict=True)
         )
-
-    def mixers(self) -> Iterator[MixerDomain]:
-        """All mixer domains."""
-        for block in self.blocks:
-            yield from (block.sequence, block.channel)
 
     def plain(self) -> dict[str, Any]:
         """As in a campaign file."""
@@ -267,12 +258,6 @@ class PlacedLayers:
         return self.depth.contains(len(blocks)) and any(
             rule.allows(is_base, is_placed) for rule in self.rules
         )
-
-    def mixers(self) -> Iterator[MixerDomain]:
-        """All mixer domains."""
-        yield from (self.base.sequence, self.base.channel, self.sequence)
-        if self.channel is not None:
-            yield self.channel
 
     def plain(self) -> dict[str, Any]:
         """As in a campaign file."""

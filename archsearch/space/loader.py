@@ -19,8 +19,8 @@ from archsearch.space.nodes import (
     Place,
     Problem,
     compose,
+    input_error,
     join,
-    raise_problems,
     read_text,
 )
 from archsearch.space.parse_domains import MixerReader, read_domain, strict
@@ -86,12 +86,12 @@ def loads(text: str, filename: str = "<text>") -> CampaignFile:
         if not problems:
             what = "the file is empty; a campaign file needs name, task and space"
             problems = [Problem(Place(1, 1), "", what)]
-        raise_problems(filename, problems)
-        raise AssertionError("unreachable: there was a problem")
+        raise input_error(filename, problems)
     reader = Reader()
     reader.problems += problems
     campaign = _campaign(reader, root, text)
-    raise_problems(filename, reader.problems)
+    if reader.problems:
+        raise input_error(filename, reader.problems)
     assert campaign is not None
     return campaign
 

@@ -8,6 +8,7 @@ differently (``010``, ``12:30``, dates, ``1_000``) is refused, since no reading 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
@@ -63,9 +64,6 @@ class Place(NamedTuple):
 class Unreadable:
     """Stands for a value that was already reported, so that nobody reports it again."""
 
-    def __repr__(self) -> str:
-        return "UNREADABLE"
-
 
 UNREADABLE: Final = Unreadable()
 
@@ -108,15 +106,13 @@ class Problem(NamedTuple):
         return where + (f"{self.path}: " if self.path else "") + self.text
 
 
-def raise_problems(filename: str, problems: list[Problem]) -> None:
-    """Raises InputError with all problems in the order of the file, if there are any."""
-    if not problems:
-        return
+def input_error(filename: str, problems: list[Problem]) -> InputError:
+    """All problems as one error, in the order of the file."""
     ordered = list(dict.fromkeys(sorted(problems)))
     lines = [problem.line(filename) for problem in ordered[:MAX_PROBLEMS]]
     if len(ordered) > MAX_PROBLEMS:
         lines.append(f"{filename}: and {len(ordered) - MAX_PROBLEMS} more problems")
-    raise InputError(lines)
+    return InputError(lines)
 
 
 def shown(value: object) -> str:
@@ -197,10 +193,8 @@ def _clear_form(text: str) -> str:
     if re.fullmatch(r"[-+]?[0-9]+", digits):
         return f"write {shown(int(digits)) if len(digits) < 20 else 'the number'} or quote it"
     if re.fullmatch(r"0[xob][0-9a-fA-F]{1,16}", digits):
-        try:
+        with contextlib.suppress(ValueError):  # 0b12
             return f"write {int(digits, 0)} or quote it"
-        except ValueError:
-            return "quote it if it is text"
     return "quote it if it is text"
 
 

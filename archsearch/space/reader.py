@@ -69,10 +69,6 @@ def _allowed(detail: Any) -> str:
     if kind == "string_pattern_mismatch":
         pattern = context["pattern"]
         return _PATTERNS.get(pattern, f"text of the form {pattern}")
-    if kind == "too_short":
-        return f"a list of at least {context['min_length']}"
-    if kind == "too_long":
-        return f"a list of at most {context['max_length']}"
     message: str = detail["msg"].removeprefix("Value error, ").removeprefix("must be ")
     return message
 
@@ -80,10 +76,6 @@ def _allowed(detail: Any) -> str:
 def explain(details: Sequence[Any], value: object) -> str:
     """One sentence on why a value was refused; alternatives of a union are joined by 'or'."""
     texts = list(dict.fromkeys(_allowed(detail) for detail in details))
-    # an alternative of another type says nothing once the value's own type was judged
-    judged = [d for d in details if d["type"] not in _TYPES]
-    if judged and len(texts) > 1 and isinstance(value, (int, float)):
-        texts = list(dict.fromkeys(_allowed(detail) for detail in judged))
     single = details[0]["type"] if len(details) == 1 else ""
     if single in ("value_error", "assertion_error") and not details[0]["msg"].startswith(
         "Value error, must be "
@@ -205,18 +197,8 @@ class Reader:
                 elif exact:
                     grouped.setdefault((place, where), []).append(detail)
             for (place, where), details in grouped.items():
-                self._value_problem(place, where, details)
+                self.report(place, where, explain(details, details[0]["input"]))
             return None
-
-    def _value_problem(self, place: Place, where: str, details: list[Any]) -> None:
-        value = details[0]["input"]
-        if value is UNREADABLE:
-            return
-        if isinstance(value, dict) and all(d["type"] == "value_error" for d in details):
-            for detail in details:
-                self.report(place, where, _allowed(detail))
-        else:
-            self.report(place, where, explain(details, value))
 
     def _key_problem(self, model_class: type[M], node: Node, path: str, detail: Any) -> None:
         owner, where, _ = _locate(node, path, detail["loc"][:-1])
@@ -224,14 +206,9 @@ class Reader:
         if detail["type"] == "missing":
             self.report(owner, where, f"missing key '{key}'")
             return
-        place, where, _ = _locate(node, path, detail["loc"])
         known = _fields_at(model_class, detail["loc"][:-1])
-        self.report(
-            _key_place(node, detail["loc"]) or place,
-            where,
-            f"unknown key{suggestion(key, known)}"
-            + (f" (known: {', '.join(known)})" if known else ""),
-        )
+        text = f"unknown key{suggestion(key, known)} (known: {', '.join(known)})"
+        self.report(_key_place(node, detail["loc"]) or owner, join(where, key), text)
 
 
 def _locate(node: Node, path: str, loc: Sequence[str | int]) -> tuple[Place, str, bool]:
@@ -241,8 +218,6 @@ def _locate(node: Node, path: str, loc: Sequence[str | int]) -> tuple[Place, str
             node, path = node.value[str(part)], join(path, part)
         elif isinstance(node.value, tuple) and isinstance(part, int) and part < len(node.value):
             node, path = node.value[part], join(path, part)
-        elif isinstance(node.value, dict) and part in node.keys:
-            return node.keys[str(part)], join(path, part), False
     return node.place, path, node.value is not UNREADABLE
 
 
@@ -250,8 +225,8 @@ def _key_place(node: Node, loc: Sequence[str | int]) -> Place | None:
     for part in loc[:-1]:
         if isinstance(node.value, dict) and part in node.value:
             node = node.value[str(part)]
-        elif isinstance(node.value, tuple) and isinstance(part, int):
-            node = node.value[part]
+        elif isinstance(node.value, tuple):
+            node = node.value[int(part)]
     return node.keys.get(str(loc[-1]))
 
 
@@ -259,11 +234,8 @@ def _fields_at(model_class: type[BaseModel], loc: Sequence[str | int]) -> list[s
     """Field names of the model that a location ends in."""
     for part in loc:
         field = model_class.model_fields.get(part) if isinstance(part, str) else None
-        if field is not None:
-            inner = _model_in(field.annotation)
-            if inner is None:
-                return []
-            model_class = inner
+        inner = _model_in(field.annotation) if field else None
+        model_class = inner or model_class
     return list(model_class.model_fields)
 
 

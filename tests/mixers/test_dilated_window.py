@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archsearch.architecture import Component
@@ -29,6 +29,7 @@ def test_pairs_are_counted_exactly(window: int | str, dilation: int, length: int
 
 
 @settings(max_examples=300, deadline=None)
+@example(window="N/20", dilation=11, n_max=21)
 @given(
     window=st.one_of(st.integers(1, 80), st.sampled_from(["sqrt", "N/1", "N/3", "N/20"])),
     dilation=st.integers(1, 80),

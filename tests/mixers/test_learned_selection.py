@@ -57,3 +57,24 @@ def test_the_penalty_closes_gates_only_while_too_many_are_open() -> None:
     enough(x)
     assert enough.penalty == 0
     assert enough.penalty.requires_grad
+
+
+def test_the_penalty_opens_gates_where_no_slot_is_used() -> None:
+    module = _module(4)
+    torch.nn.init.constant_(module.gate.bias, -1.0)
+    module(torch.randn(1, 10, 8, generator=torch.Generator().manual_seed(0)))
+    assert module.penalty is not None
+    module.penalty.backward()
+    assert module.gate.bias.grad is not None
+    assert module.gate.bias.grad < 0
+
+
+def test_those_who_hold_the_slots_pay() -> None:
+    module = _module(2)
+    x = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    torch.nn.init.constant_(module.gate.weight, 1e-3)
+    torch.nn.init.constant_(module.gate.bias, 1.0)
+    module(x)
+    assert module.penalty is not None
+    (gradient,) = torch.autograd.grad(module.penalty, x)
+    assert (gradient[0].abs().sum(-1) > 0).tolist() == [True, True, False, False, False]

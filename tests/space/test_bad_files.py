@@ -6,15 +6,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field, model_validator
 
 from archsearch import space
 from archsearch.errors import InputError
 from archsearch.mixers import specs
 from archsearch.space.nodes import MAX_PROBLEMS
+from archsearch.space.parse_domains import option_adapter
 from tests.space.bad_files import CASES, GOOD, text_of
 
 EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
@@ -64,7 +67,46 @@ def test_golden_lines_belong_to_cases() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden_lines(case: str) -> None:
-    assert list(refused(text_of(case)).problems) == GOLDEN[case]
+    lines = list(refused(text_of(case)).problems)
+    # the wording of a task belongs to the task: only the place is ours
+    for i, line in enumerate(GOLDEN[case]):
+        if line.endswith("...") and i < len(lines) and lines[i].startswith(line[:-3]):
+            lines[i] = line
+    assert lines == GOLDEN[case]
+
+
+def test_options_without_default_and_specs_with_rules_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Odd(specs.get("short_conv")):  # type: ignore[misc]
+        kernel_size: int = Field(ge=2, le=128)
+
+        @model_validator(mode="after")
+        def _odd(self) -> Self:
+            if self.kernel_size % 2 == 0:
+                raise ValueError("must be odd")
+            return self
+
+    found = specs.get
+    monkeypatch.setattr(specs, "get", lambda name: Odd if name == "short_conv" else found(name))
+    option_adapter.cache_clear()
+    text = GOOD.replace("{mixer: short_conv, kernel_size: {choice: [3, 5]}}", "short_conv")
+    (line,) = refused(text).problems
+    assert line.endswith(
+        ":17:17: space.layers.base.sequence: missing key 'kernel_size' of 'short_conv'"
+    )
+    (line,) = refused(GOOD.replace("[3, 5]", "[4, 6]")).problems
+    assert "fits no width of the space; for one, short_conv" in line
+    assert "must be odd" in line
+    file = space.loads(GOOD.replace("[3, 5]", "[3, 4]"))
+    assert file.space.contains(file.space.default())
+    option_adapter.cache_clear()
+
+
+def test_a_mixer_with_countless_options_is_not_judged() -> None:
+    text = GOOD.replace("d_model: {choice: [32, 64]}", "d_model: {range: [7, 4003]}")
+    text = text.replace("- attention", "- {mixer: attention, num_heads: {range: [200, 256]}}")
+    assert space.loads(text)
 
 
 def test_all_problems_come_at_once() -> None:

@@ -262,6 +262,53 @@ def test_contains_refuses_other_widths_depths_and_norms() -> None:
         assert not file.space.contains(design.model_copy(update=change))
 
 
+def test_float_ranges() -> None:
+    grid = {"mixer": "learned_selection", "penalty": {"range": [0.0, 1.0], "step": 0.25}}
+    line = {"mixer": "learned_selection", "penalty": {"range": [0.5, 1.0]}}
+    file = campaign({"d_model": 8, "layers": {"list": [{"sequence": m} for m in (grid, line)]}})
+    first, second = file.space.layers.blocks  # type: ignore[union-attr]
+    domains = [b.sequence.choices[0].options[2][1] for b in (first, second)]
+    assert list(domains[0].values()) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert domains[0].contains(0.75)
+    assert not domains[0].contains(0.7)
+    assert list(domains[1].values()) == [0.5, 1.0]
+    for value in (0.4, True, "x"):
+        assert not domains[1].contains(value)
+    assert space.loads(file.dump()) == file
+    drawn = file.space.sample(RandomSuggest(np.random.default_rng(0)))
+    assert file.space.contains(drawn)
+    assert not file.space.d_model.contains("8")
+
+
+def test_contains_survives_options_that_cannot_be_built() -> None:
+    file = space.loads(GOOD)
+    odd = Component(name="short_conv", options={"kernel_size": 1})
+    block = Block(sequence=odd)
+    design = file.space.default().model_copy(update={"blocks": (block, block)})
+    assert not file.space.contains(design)
+    assert not file.space.contains(design.model_copy(update={"position": "rotary"}))
+    plain = space.loads(GOOD.replace("position: {choice: [none, rotary]}", "position: none"))
+    assert not plain.space.contains(design.model_copy(update={"position": "rotary"}))
+
+
+def test_placement_by_count_bounds_membership() -> None:
+    base, placed = {"sequence": "short_conv"}, {"sequence": "attention", "rule": {"count": 1}}
+    file = campaign({"d_model": 8, "depth": 3, "layers": {"base": base, "placement": placed}})
+    conv, full = (
+        Block(sequence=Component(name="short_conv")),
+        Block(sequence=Component(name="attention")),
+    )
+    other = Block(sequence=Component(name="based"))
+    for blocks, inside in [
+        ((conv, full, conv), True),
+        ((conv, conv, conv), False),
+        ((full, full, conv), False),
+        ((full, other, conv), False),
+        ((full, conv), False),
+    ]:
+        assert file.space.contains(Architecture(d_model=8, blocks=blocks)) == inside
+
+
 class TestSuggest:
     def test_random_covers_grids_evenly(self) -> None:
         suggest = RandomSuggest(np.random.default_rng(0))

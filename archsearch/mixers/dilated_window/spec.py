@@ -91,9 +91,10 @@ class DilatedWindow(MixerSpec):
             return self._plain(self.window).merged(n_max)
         if self.dilation >= n_max:
             return self._plain(1).merged(n_max)
-        # floor, not reach_at: a root rounded up could cover n_max and not some shorter length
-        window = math.isqrt(n_max) if self.window == "sqrt" else reach_at(self.window, n_max)
-        covers = window * self.dilation >= n_max
+        # A policy that is rounded up may cover n_max and not some shorter length: the root is
+        # rounded down here, and a share of N is left to what holds at every length.
+        window = math.isqrt(n_max) if self.window == "sqrt" else self.window
+        covers = isinstance(window, int) and window * self.dilation >= n_max
         return self._whole_classes() if covers else self.canonical()
 
     def _plain(self, window: int | str) -> SlidingWindow:

@@ -12,6 +12,10 @@ from archsearch.mixers.base import MixerContext, reach_at
 from archsearch.mixers.learned_selection.spec import LearnedSelection
 
 
+# The share of the slots below which shut gates are drawn open.
+_LEAST_USE = 1 / 8
+
+
 def select(open_BL: Tensor, cap: int) -> tuple[Tensor, Tensor]:
     """The first ``cap`` open positions of each sequence in order, and which slots they fill.
 
@@ -25,6 +29,10 @@ def select(open_BL: Tensor, cap: int) -> tuple[Tensor, Tensor]:
     slots = position_BL.new_zeros(batch, cap + 1).scatter(1, slot_BL, position_BL)
     filled = torch.arange(cap, device=open_BL.device) < open_BL.sum(1, keepdim=True)
     return slots[:, :cap], filled
+
+
+def _masked_mean(x_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    return (x_BL * mask_BL).sum(1) / mask_BL.sum(1).clamp_min(1)
 
 
 class LearnedSelectionModule(SequenceMixer):
@@ -65,16 +73,27 @@ class LearnedSelectionModule(SequenceMixer):
         y_BMD = self.output(core.transpose(1, 2).flatten(2))
 
         weight_BM = logit_BL.gather(1, position_BM).sigmoid() * filled_BM
-        self.penalty = self._overuse(logit_BL, cap) if self.training else None
+        self.penalty = self._misuse(logit_BL, cap) if self.training else None
         # empty slots add 0 to position 0
         served = y_BMD * weight_BM[..., None]
         return torch.zeros_like(served[:, :1]).expand_as(x_BLD).scatter_add(1, index_BMD, served)
 
-    def _overuse(self, logit_BL: Tensor, cap: int) -> Tensor:
-        """Weight * mean over the batch of relu(sum of the open scores - cap) / N."""
+    def _misuse(self, logit_BL: Tensor, cap: int) -> Tensor:
+        """Weight * mean over the batch of what holds the slots wrongly, in [-weight, weight].
+
+        Where more gates are open than there are slots, those that are served pay their mean score:
+        the early ones, for whom later ones go without. Pressing on all scores alike shut every gate
+        before the task had anything to say, and a shut gate gets no gradient from the task; for
+        the same reason shut gates are drawn open where hardly any slot is used.
+        """
+        open_BL = logit_BL > 0
+        served_BL = open_BL & (open_BL.cumsum(1) <= cap)
         score_BL = logit_BL.sigmoid()
-        excess_B = F.relu(score_BL.sum(1) - cap) / logit_BL.shape[1]
-        return self.penalty_weight * excess_B.mean()
+        num_open_B = open_BL.sum(1)
+        crowded_B, idle_B = num_open_B > cap, num_open_B < cap * _LEAST_USE
+        press_B = crowded_B * _masked_mean(score_BL, served_BL)
+        press_B = press_B - idle_B * _masked_mean(score_BL, ~open_BL)
+        return self.penalty_weight * press_B.mean()
 
     def _split(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.reshape(*x_BLD.shape[:2], self.num_heads, -1).transpose(1, 2)

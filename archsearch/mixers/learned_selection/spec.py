@@ -32,6 +32,8 @@ class LearnedSelection(MixerSpec):
         num_heads: H; must divide the width.
         cap: m, the most positions served: a number, or a policy of the length of the sequence.
         penalty: Weight of the auxiliary loss that closes gates where more than ``cap`` are open.
+            At 0 nothing frees the slots that useless early positions take; at 1 gates close before
+            the task has shown which ones are of use.
     """
 
     name: ClassVar[str] = "learned_selection"
@@ -82,8 +84,7 @@ class LearnedSelection(MixerSpec):
 
     def merged(self, n_max: int) -> Component:
         # every cap that never binds is the same; the gate stays, so this is not full attention
-        covers = n_max > 1 and min(reach_at(self.cap, n) - n for n in (2, n_max)) >= 0
-        cap = "N/1" if covers else self.cap
+        cap = "N/1" if reach_at(self.cap, n_max) >= n_max else self.cap
         return Component(name=self.name, options={**self.component().options, "cap": cap})
 
 

@@ -1,0 +1,199 @@
+"""What ``run`` and ``resume`` share: options, signals, the live display and the closing words."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from archsearch.campaign.config import (
+    Campaign,
+    Settings,
+    claim_directory,
+    new_settings,
+    next_directory,
+    probe,
+)
+from archsearch.campaign.driver import EndKind, Ending, Stop
+from archsearch.campaign.exports import export_record, front_of
+from archsearch.campaign.launch import LaunchOptions, launch, resume_command
+from archsearch.campaign.lock import CampaignLock
+from archsearch.cli.render import LiveProgress, print_front
+from archsearch.errors import GoalNotMetError, InputError, suggestion
+from archsearch.execution import executors
+from archsearch.execution.base import ExecutorOptions
+from archsearch.records import Front, TrialOutcome, TrialRecord
+from archsearch.samplers import samplers
+from archsearch.space import CampaignFile
+from archsearch.storage import read_records
+
+RESULTS = Path("results")
+_TERM_GRACE_SECONDS = 25.0
+_SIGNAL_EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def launch_options(
+    *,
+    executor: str,
+    workers: int | None,
+    address: str | None,
+    cpus_per_trial: int,
+    gpus_per_trial: float,
+) -> LaunchOptions:
+    """Checks the options of execution against each other.
+
+    Raises:
+        InputError: They do not fit; every reason at once.
+    """
+    problems = []
+    if executor not in executors:
+        names = ", ".join(executors.names())
+        problems.append(
+            f"--executor: got '{executor}'; must be one of {names}"
+            f"{suggestion(executor, executors.names())}"
+        )
+    if executor == "serial":
+        if workers not in (None, 1):
+            problems.append(f"--workers: got {workers}; the serial executor has 1; use --executor ray")
+        if address is not None:
+            problems.append("--address: needs --executor ray")
+        if gpus_per_trial:
+            problems.append("--gpus-per-trial: needs --executor ray")
+    if problems:
+        raise InputError(problems)
+    options = ExecutorOptions(
+        workers=workers,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+    )
+    return LaunchOptions(executor, options, device="cuda" if gpus_per_trial else "cpu")
+
+
+def settings(file: CampaignFile, **overrides: object) -> Settings:
+    """Settings of a new campaign, the command line's words first.
+
+    Raises:
+        InputError: A sampler or a choice of references is not known.
+    """
+    problems = []
+    for option, known in (("sampler", samplers.names()), ("reference_widths", ("default", "all"))):
+        given = overrides.get(option)
+        if given is not None and given not in known:
+            flag = "--references" if option == "reference_widths" else f"--{option}"
+            problems.append(
+                f"{flag}: got '{given}'; must be one of {', '.join(known)}"
+                f"{suggestion(str(given), known)}"
+            )
+    if problems:
+        raise InputError(problems)
+    return new_settings(file, command=shlex.join(["archsearch", *sys.argv[1:]]), **overrides)
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"archsearch: warning: {text}", file=sys.stderr)
+
+
+def begin(file: CampaignFile, fixed: Settings, how: LaunchOptions, out: Path | None) -> int:
+    """Makes the campaign's folder and runs it; returns the exit code."""
+    directory = claim_directory(out) if out is not None else next_directory(file.name, RESULTS)
+    probe(directory)
+    return _drive(Campaign.create(file, directory, fixed), how, new=True)
+
+
+def go_on(campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object]) -> int:
+    """Continues a campaign, with another budget if one was given; returns the exit code."""
+    if changes:
+        with CampaignLock(campaign.directory):
+            campaign.freeze(**changes)
+    return _drive(campaign, how, new=False)
+
+
+def _drive(campaign: Campaign, how: LaunchOptions, *, new: bool) -> int:
+    stop, display = Stop(), LiveProgress()
+    display.event(f"campaign {campaign.directory}")
+    received: list[int] = []
+    try:
+        with _signals(stop, received) as install:
+            ending = launch(campaign, how, display, stop, new=new, on_started=install)
+    finally:
+        display.close()
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    front = front_of(campaign, records)
+    _closing_words(campaign, ending, front, records)
+    if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
+        return _SIGNAL_EXIT.get(signal.Signals(received[0]), 130) if received else 130
+    _complain_of_failure(ending, front, records)
+    return 0
+
+
+@contextmanager
+def _signals(stop: Stop, received: list[int]) -> Iterator:  # type: ignore[type-arg]
+    """Ctrl-C once drains, twice cancels; SIGTERM drains for less than a batch system's patience."""
+    timer = threading.Timer(_TERM_GRACE_SECONDS, lambda: setattr(stop, "cancelled", True))
+    timer.daemon = True
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if stop.draining:
+            stop.cancelled = True
+        stop.draining = True
+        if number == signal.SIGTERM and len(received) == 1:
+            timer.start()
+
+    before = {number: signal.getsignal(number) for number in _SIGNAL_EXIT}
+
+    def install() -> None:
+        for number in _SIGNAL_EXIT:
+            signal.signal(number, on_signal)
+
+    try:
+        yield install
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _closing_words(
+    campaign: Campaign, ending: Ending, front: Front, records: list[TrialRecord]
+) -> None:
+    print(f"{ending.kind.value}: {ending.reason}")
+    print_front(front)
+    if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
+        print(f"continue: {resume_command(campaign.directory)}")
+    if not front.members:
+        return
+    from archsearch.cli.figure import plot_front
+
+    picture = campaign.directory / "front.png"
+    plot_front(front, picture, campaign.file.title or campaign.file.name)
+    print(f"picture: {picture}")
+    if front.knee is not None:
+        by_number = {record.number: record for record in records}
+        path = export_record(campaign, by_number[front.knee], "yaml")
+        print(f"exported: {path} (trial {front.knee}, the knee of the front)")
+    print(f"inspect: archsearch front {campaign.directory}")
+
+
+def _complain_of_failure(ending: Ending, front: Front, records: list[TrialRecord]) -> None:
+    """Raises GoalNotMetError where a campaign has nothing to show."""
+    reasons = Counter(r.failure.message for r in records if r.failure is not None)
+    common = "; ".join(f"{count} x {text}" for text, count in reasons.most_common(3))
+    if ending.kind is EndKind.ABORTED:
+        raise GoalNotMetError(f"campaign stopped: {ending.reason}; the commonest reasons: {common}")
+    trained = front.counts[TrialOutcome.SOLVED.value] + front.counts[TrialOutcome.FINISHED.value]
+    if not trained:
+        infeasible = front.counts[TrialOutcome.INFEASIBLE.value]
+        raise GoalNotMetError(
+            "no design could be trained to its end"
+            + (f"; {infeasible} were infeasible" if infeasible else "")
+            + (f"; the commonest failures: {common}" if common else "")
+        )

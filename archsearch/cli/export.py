@@ -1,0 +1,56 @@
+"""``archsearch export``: write designs as files of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The campaign's folder.", show_default=False)
+    ],
+    pick: Annotated[
+        str | None,
+        typer.Option(help="A member of the front: knee (default), best or cheapest."),
+    ] = None,
+    trial: Annotated[int | None, typer.Option(help="A trial by its number.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every member of the front.")] = False,
+    format_name: Annotated[str, typer.Option("--format", help="yaml or json.")] = "yaml",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write (folder with --all); by default DIR/exports/..."),
+    ] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Add the trained weights as safetensors.")
+    ] = False,
+) -> None:
+    """Write the best designs as self-contained files."""
+    from archsearch.campaign.config import Campaign
+    from archsearch.campaign.exports import export_record, front_of, picked
+    from archsearch.errors import InputError
+    from archsearch.exporters import exporters
+    from archsearch.storage import read_records
+
+    exporter = exporters.get(format_name)
+    if sum((pick is not None, trial is not None, every)) > 1:
+        raise InputError("--pick, --trial and --all exclude each other; give one")
+    campaign = Campaign.open(directory)
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    by_number = {r.number: r for r in records}
+    if every:
+        numbers = [member.number for member in front_of(campaign, records).members]
+        if not numbers:
+            raise InputError(f"{directory}: the front is empty; there is nothing to export")
+    elif trial is not None:
+        if trial not in by_number:
+            known = f"{min(by_number)} to {max(by_number)}" if by_number else "none"
+            raise InputError(f"--trial: got {trial}; the campaign's trials are {known}")
+        numbers = [trial]
+    else:
+        numbers = [picked(front_of(campaign, records), pick or "knee")]
+    for number in numbers:
+        target = out / f"trial-{number}{exporter.suffix}" if out is not None and every else out
+        print(export_record(campaign, by_number[number], format_name, target, weights=weights))

@@ -1,0 +1,164 @@
+"""``archsearch mixers``: what designs can be made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archsearch.cli._options import AsJson
+
+if TYPE_CHECKING:
+    from archsearch.mixers.base import MixerSpec
+
+_D_MODEL = 64
+_LENGTH = 2048
+
+
+def mixers(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this one.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the mixers, or show one with its options, cost and source."""
+    from archsearch.cli import render
+    from archsearch.mixers import specs
+
+    if name is not None:
+        facts = _facts(specs.get(name))
+        if as_json:
+            render.print_json(facts)
+        else:
+            _show_one(facts)
+        return
+    found = [_facts(specs.get(known)) for known in specs]
+    found.sort(key=lambda f: (f["kind"] != "sequence", f["family"], f["name"]))
+    if as_json:
+        render.print_json(found)
+    else:
+        _show_all(found)
+
+
+def _facts(spec_class: type[MixerSpec]) -> dict[str, Any]:
+    """What a spec states; prices at the default options."""
+    schema = spec_class.model_json_schema()
+    definite = not schema.get("required")
+    price: dict[str, Any] = {"growth": None, "form": None, "flops": None, "state": None}
+    if definite:
+        spec = spec_class()
+        form = spec.flops_form(_D_MODEL, _LENGTH)
+        cost = spec.cost(_D_MODEL, _LENGTH)
+        price = {
+            "growth": str(form.growth),
+            "form": str(form),
+            "flops": cost.flops_useful,
+            "state": cost.state_floats,
+        }
+    return {
+        "name": spec_class.name,
+        "kind": spec_class.kind,
+        "family": spec_class.family,
+        "summary": _first_line(spec_class),
+        "formula": spec_class.formula,
+        "options": [
+            {"name": key, "default": value.get("default"), "allowed": allowed(value)}
+            for key, value in schema.get("properties", {}).items()
+        ],
+        "uses_rotary": spec_class.uses_rotary,
+        "d_model": _D_MODEL,
+        "length": _LENGTH,
+        **price,
+        "citation": spec_class.citation.text,
+        "arxiv": spec_class.citation.arxiv,
+        "where": spec_class.citation.where,
+    }
+
+
+def _first_line(spec_class: type[MixerSpec]) -> str:
+    return " ".join((spec_class.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def allowed(schema: dict[str, Any]) -> str:
+    """What an option takes, from its part of the JSON Schema."""
+    if "anyOf" in schema:
+        return " or ".join(allowed(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(str(value) for value in schema["enum"])
+    if "const" in schema:
+        return str(schema["const"])
+    if "pattern" in schema:
+        return "sqrt or N/k" if "sqrt" in schema["pattern"] else schema["pattern"]
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    kind = {"integer": "whole number", "number": "number", "boolean": "true or false"}
+    words = kind.get(str(schema.get("type")), str(schema.get("type", "anything")))
+    if low is None and high is None:
+        return words
+    opening = "(" if "exclusiveMinimum" in schema else "["
+    closing = ")" if "exclusiveMaximum" in schema else "]"
+    low_text = "-inf" if low is None else f"{low:g}"
+    return f"{words} in {opening}{low_text}, {'inf' if high is None else f'{high:g}'}{closing}"
+
+
+def _source(facts: dict[str, Any]) -> str:
+    arxiv = f"arXiv {facts['arxiv']}" if facts["arxiv"] else ""
+    return ", ".join(part for part in (facts["citation"], arxiv, facts["where"]) if part)
+
+
+def _show_all(found: list[dict[str, Any]]) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import Column, human
+
+    columns = [
+        Column("mixer", text=True),
+        Column("kind", rank=2, text=True),
+        Column("family", rank=1, text=True),
+        Column("growth", text=True),
+        Column("state"),
+        Column("source", rank=3, text=True),
+    ]
+    rows = [
+        (
+            facts["name"],
+            facts["kind"],
+            facts["family"],
+            facts["growth"] or "-",
+            "-" if facts["state"] is None else human(facts["state"]),
+            facts["citation"] + (f" {facts['arxiv']}" if facts["arxiv"] else ""),
+        )
+        for facts in found
+    ]
+    render.print_table(f"at the defaults, d = {_D_MODEL}, N = {_LENGTH:,}", columns, rows)
+
+
+def _show_one(facts: dict[str, Any]) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import Column, human
+
+    pairs = [
+        ("kind", f"{facts['kind']} mixer, {facts['family']}"),
+        ("summary", facts["summary"]),
+        ("formula", facts["formula"]),
+    ]
+    if facts["form"] is not None:
+        pairs += [
+            ("growth", facts["growth"]),
+            ("FLOPs", f"{facts['form']} (d = {_D_MODEL}, priced at N = {_LENGTH:,})"),
+            ("at that N", f"{human(facts['flops'], 'FLOPs')}, state {human(facts['state'])} floats"),
+        ]
+    pairs += [("rotary", "yes" if facts["uses_rotary"] else "no"), ("source", _source(facts))]
+    render.print_block(facts["name"], pairs)
+    if not facts["options"]:
+        return
+    columns = [Column(title, text=True) for title in ("option", "default", "allowed")]
+    rows = [
+        (o["name"], "required" if o["default"] is None else f"{_short(o['default'])}", o["allowed"])
+        for o in facts["options"]
+    ]
+    render.print_line()
+    render.print_table("options", columns, rows)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

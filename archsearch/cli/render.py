@@ -1,0 +1,299 @@
+"""How results look: tables and panels on a terminal, plain aligned lines in a pipe.
+
+The one home of rich, which is imported only when a terminal is there to be written to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from archsearch.cli._front_rows import COLUMNS_OF_LIVE, front_columns, front_rows, live_row
+from archsearch.cli._picture import Role, cost_label, picture, trained_references
+from archsearch.cli._text import Column, aligned, duration, plain, width
+from archsearch.records import Front, FrontRow
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from archsearch.campaign.driver import Snapshot
+
+_LEAST_FOLDED = 22
+_NUM_MESSAGES = 4
+_STYLES = {
+    Role.AXIS: "dim",
+    Role.MEMBER: "bold green",
+    Role.REFERENCE: "yellow",
+    Role.DOMINATED: "dim",
+}
+
+
+def on_terminal(stream: TextIO | None = None) -> bool:
+    """Whether tables and colours have a reader; ``FORCE_COLOR`` says yes for a pipe too."""
+    stream = stream or sys.stdout
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def _console(stream: TextIO | None = None) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def print_json(data: Any) -> None:
+    """The data and nothing else, for programs."""
+    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_line(text: str = "", *, faint: bool = False) -> None:
+    """A line of words."""
+    if on_terminal():
+        _console().print(text, style="dim" if faint else None)
+    else:
+        print(text)
+
+
+def print_block(title: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Keys and values below one another; without the title in a pipe."""
+    if on_terminal():
+        _console().print(_panel(title, pairs))
+        return
+    for line in aligned([(f"{key}:", plain(value)) for key, value in pairs], (False, False)):
+        print(line)
+
+
+def _panel(title: str, pairs: Sequence[tuple[str, str]]) -> RenderableType:
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for key, value in pairs:
+        grid.add_row(key, Text(value))
+    return Panel(grid, title=Text(title), title_align="left", border_style="dim", expand=False)
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], space: int) -> list[int]:
+    """Which columns a terminal has room for, each number at its full width."""
+
+    def needed(i: int) -> int:
+        if columns[i].text:
+            return min(_LEAST_FOLDED, max([width(row[i]) for row in rows], default=0)) + 2
+        return max([width(columns[i].title), *(width(row[i]) for row in rows)]) + 2
+
+    kept = list(range(len(columns)))
+    while sum(needed(i) for i in kept) > space:
+        highest = max(columns[i].rank for i in kept)
+        if highest == 0:
+            break
+        # of equals the last one goes first
+        kept.remove(max(i for i in kept if columns[i].rank == highest))
+    return kept
+
+
+def print_table(
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    styles: Sequence[str] = (),
+) -> None:
+    """A table; a rule separates rows of different styles.
+
+    Args:
+        title: Shown on a terminal only.
+        columns: What the rows hold.
+        rows: As many texts as columns.
+        styles: rich's, for each row; plain unless given.
+    """
+    if on_terminal():
+        console = _console()
+        renderable, dropped = _rich_table(title, columns, rows, styles, console.width)
+        console.print(renderable)
+        if dropped:
+            note = f"too narrow for: {', '.join(dropped)} (widen it, pipe it, or use --json)"
+            console.print(note, style="dim")
+        return
+    heading = [column.title for column in columns]
+    lines = [heading, *([plain(text) for text in row] for row in rows)]
+    for line in aligned(lines, [not column.text for column in columns]):
+        print(line)
+
+
+def _rich_table(
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    styles: Sequence[str],
+    space: int,
+) -> tuple[RenderableType, list[str]]:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    kept = fitting(columns, rows, space)
+    table = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for i in kept:
+        if columns[i].text:
+            table.add_column(Text(columns[i].title), overflow="fold")
+        else:
+            table.add_column(Text(columns[i].title), justify="right", no_wrap=True)
+    given = list(styles) or [""] * len(rows)
+    for i, (row, style) in enumerate(zip(rows, given, strict=True)):
+        if i and style != given[i - 1]:
+            table.add_section()
+        table.add_row(*(Text(row[k]) for k in kept), style=style or None)
+    return table, [column.title for i, column in enumerate(columns) if i not in kept]
+
+
+def print_front(front: Front, *, with_dominated: bool = False, n_max: int | None = None) -> None:
+    """The table of the front with the references below, and the picture on a terminal."""
+    if not front.members:
+        trained = bool(front.dominated)
+        print_line(
+            "no design is better than convolutions alone yet (--all lists those that were trained)"
+            if trained
+            else "no completed trial yet"
+        )
+    rows = front_rows(front, with_dominated=with_dominated)
+    if rows:
+        texts, styles = [row.texts for row in rows], [row.style for row in rows]
+        print_table("", front_columns(front), texts, styles)
+    print_picture(front, n_max)
+
+
+def print_picture(front: Front, n_max: int | None = None) -> None:
+    """The front as a picture of characters, with its legend; on a terminal only."""
+    if not on_terminal():
+        return
+    from rich.text import Text
+
+    console = _console()
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    lines = picture(front, min(console.width, 100), ascii_only=ascii_only)
+    if not lines:
+        return
+    console.print(f"\naccuracy against {cost_label(front, n_max)} (log scale)", style="bold")
+    for line in lines:
+        console.print(Text.assemble(*((mark.text, _STYLES[mark.role]) for mark in line)))
+    legend = ["o on the front" if ascii_only else "● on the front"]
+    if front.dominated:
+        legend.append(". dominated" if ascii_only else "· dominated")
+    legend += [f"{name} {row.name}" for name, row in trained_references(front)]
+    console.print("   ".join(legend), style="dim")
+
+
+class LiveProgress:
+    """What ``run`` shows while it works: a live view on a terminal, a line per event in a pipe.
+
+    Args:
+        title: Above the view.
+        stream: Where to write; standard output unless given.
+    """
+
+    def __init__(self, title: str = "", stream: TextIO | None = None) -> None:
+        self._title = title
+        self._stream = stream or sys.stdout
+        self._messages: list[str] = []
+        self._snapshot: Snapshot | None = None
+        self._live: Any = None
+        if on_terminal(self._stream):
+            from rich.live import Live
+
+            self._console = _console(self._stream)
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+
+    def __enter__(self) -> LiveProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Shows the state; a pipe is told of events only."""
+        self._snapshot = snapshot
+        self._draw()
+
+    def event(self, text: str) -> None:
+        """Something happened."""
+        text = plain(text)
+        if self._live is None:
+            print(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream, flush=True)
+            return
+        self._messages = [*self._messages, text][-_NUM_MESSAGES:]
+        self._draw()
+
+    def close(self) -> None:
+        """Leaves the last view on the screen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _draw(self) -> None:
+        if self._live is not None:
+            self._live.update(self._view(), refresh=True)
+
+    def _view(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        space, height = self._console.width, self._console.height
+        parts: list[RenderableType] = [Text(self._title, style="bold")] if self._title else []
+        left = max(3, height - 4 - len(self._messages))
+        if self._snapshot is not None:
+            parts.append(Text("\n".join(progress_lines(self._snapshot))))
+            left -= 3
+            running = self._snapshot.running[: max(1, left // 3)]
+            parts += [_cut(f"  {line}", "dim") for line in running]
+            left -= len(running) + 3
+            front = self._snapshot.front
+            if front is not None and front.members and left > 0:
+                parts.append(_small_front(front.members, left, space))
+        parts += [_cut(f"> {line}", "") for line in self._messages]
+        return Group(*parts)
+
+
+def _cut(text: str, style: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def progress_lines(snapshot: Snapshot) -> list[str]:
+    """The state in words: how far, how long, how it goes."""
+    counts = snapshot.counts
+    done = sum(counts.get(k, 0) for k in ("solved", "finished", "diverged", "oom", "failed"))
+    target = "" if snapshot.target_trials is None else f" of {snapshot.target_trials:,}"
+    times = [f"{snapshot.phase}: {done:,}{target} trials", duration(snapshot.elapsed_seconds)]
+    if snapshot.eta_seconds is not None:
+        times.append(f"{duration(snapshot.eta_seconds)} to go")
+    if snapshot.core_use is not None:
+        times.append(f"{100 * snapshot.core_use:.0f}% of the slots busy")
+    # a running trial is not told yet: the flights are the truth
+    shown = {"running": len(snapshot.running)} | {
+        key: value for key, value in counts.items() if value and key != "running"
+    }
+    lines = [", ".join(times), ", ".join(f"{value:,} {key}" for key, value in shown.items())]
+    if snapshot.front is not None and snapshot.front.hypervolume is not None:
+        lines.append(f"hypervolume {snapshot.front.hypervolume:.4f}")
+    return lines
+
+
+def _small_front(members: Sequence[FrontRow], most: int, space: int) -> RenderableType:
+    # the most accurate ones, when not all have room
+    rows = [live_row(row, max(_LEAST_FOLDED, space - 56)) for row in members[-most:]]
+    return _rich_table("", COLUMNS_OF_LIVE, rows, (), space)[0]

@@ -1,0 +1,52 @@
+"""``archsearch resume``: continue a campaign that was stopped or killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def resume(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The campaign's folder.", show_default=False)
+    ],
+    executor: Annotated[
+        str, typer.Option(help="Where designs are trained: ray, or serial (one worker, no Ray).")
+    ] = "ray",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time; by default what there is.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster to join, such as 10.0.0.1:6379.")
+    ] = None,
+    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Processors of a trial.")] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(min=0, help="Accelerators of a trial.")] = 0.0,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Another number of designs to train in all.")
+    ] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(min=0.01, help="Another number of minutes in all.")
+    ] = None,
+) -> None:
+    """Continue a campaign: finished trials stay, running ones are taken up again."""
+    from archsearch.campaign.config import Campaign, check_versions
+    from archsearch.cli import _session
+
+    campaign = Campaign.open(directory)
+    how = _session.launch_options(
+        executor=executor,
+        workers=workers,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+    )
+    for warning in check_versions(campaign.settings):
+        _session.warn(warning)
+    changes = {
+        key: value
+        for key, value in {"trials": trials, "time_budget_minutes": time_budget}.items()
+        if value is not None
+    }
+    raise typer.Exit(_session.go_on(campaign, how, changes))

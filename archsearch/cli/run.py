@@ -1,0 +1,76 @@
+"""``archsearch run``: start a campaign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="The campaign file (YAML).", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder for the results; by default results/<name>-<NNN>."),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where designs are trained: ray, or serial (one worker, no Ray).")
+    ] = "ray",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time; by default what there is.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster to join, such as 10.0.0.1:6379.")
+    ] = None,
+    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Processors of a trial.")] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(min=0, help="Accelerators of a trial.")] = 0.0,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Designs to train; replaces the file's number.")
+    ] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(min=0.01, help="Minutes; replaces the file's budget.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the file's seed.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Replaces the file's sampler: tpe, random or nsga2.")
+    ] = None,
+    references: Annotated[
+        str | None,
+        typer.Option(help="Widths of the reference designs: default or all; replaces the file's."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="SQLAlchemy URL of the study; by default study.db in the folder."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be searched and at what price; train nothing.")
+    ] = False,
+) -> None:
+    """Search a space: train designs, price them, keep the front."""
+    from archsearch.cli import _session
+    from archsearch.space import load
+
+    campaign_file = load(file)
+    how = _session.launch_options(
+        executor=executor,
+        workers=workers,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+    )
+    settings = _session.settings(
+        campaign_file,
+        trials=trials,
+        time_budget_minutes=time_budget,
+        seed=seed,
+        sampler=sampler,
+        reference_widths=references,
+        storage=storage,
+    )
+    if dry_run:
+        from archsearch.cli.space import show_preview
+
+        show_preview(campaign_file)
+        return
+    raise typer.Exit(_session.begin(campaign_file, settings, how, out))

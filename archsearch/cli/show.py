@@ -1,0 +1,216 @@
+"""``archsearch show``: all that is known of one design."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archsearch.cli._options import AsJson, Directory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from archsearch.records import CellScore, Evaluation, TrialRecord
+
+
+def show(
+    directory: Directory,
+    trial: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRIAL",
+            help="A trial's number, or a reference's name such as 'conv only'.",
+            show_default=False,
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show one trial or reference: design, price, accuracy, curve and failure."""
+    from archsearch.cli import render
+    from archsearch.cli._read import read
+
+    record = _find(read(directory).records, trial)
+    if as_json:
+        render.print_json(record.model_dump(mode="json"))
+        return
+    name = f"trial {record.number}" if record.reference is None else record.reference
+    render.print_block(name, _summary(record))
+    if record.architecture is not None:
+        blocks = [
+            (str(i), str(block.sequence), str(block.channel))
+            for i, block in enumerate(record.architecture.blocks)
+        ]
+        _table("design", ("block", "sequence mixer", "channel mixer"), blocks, num_words=2)
+    if record.params:
+        params = [(name, str(value)) for name, value in sorted(record.params.items())]
+        _table("proposed by the sampler", ("parameter", "value"), params, num_words=2)
+    if record.price is not None:
+        render.print_line()
+        render.print_block("price", _price(record))
+    for evaluation in record.evaluations:
+        _show_evaluation(evaluation, record.test)
+    if record.failure is not None and record.failure.traceback:
+        render.print_line()
+        for line in record.failure.traceback.splitlines():
+            render.print_line(line)
+
+
+def _find(records: Sequence[TrialRecord], wanted: str) -> TrialRecord:
+    """The record of that number or name.
+
+    Raises:
+        InputError: There is none; the message says which there are.
+    """
+    from archsearch.errors import InputError, suggestion
+
+    names = {r.reference: r for r in records if r.reference is not None}
+    numbers = {r.number: r for r in records if r.reference is None}
+    if wanted in names:
+        return names[wanted]
+    digits = wanted.removeprefix("trial ")
+    if digits.isascii() and digits.isdigit() and int(digits) in numbers:
+        return numbers[int(digits)]
+    there = f"trials {min(numbers)} to {max(numbers)}" if numbers else "no trials yet"
+    if names:
+        there += f", references {', '.join(repr(n) for n in names)}"
+    raise InputError(f"there is no trial '{wanted}'{suggestion(wanted, names)} (there are {there})")
+
+
+def _table(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    num_words: int = 0,
+    ranked: bool = False,
+) -> None:
+    """A table under an empty line; its last ``num_words`` columns hold words."""
+    from archsearch.cli import render
+    from archsearch.cli._text import Column
+
+    first_word = len(headings) - num_words
+    render.print_line()
+    columns = [
+        Column(heading, rank=i if ranked else 0, text=i >= first_word)
+        for i, heading in enumerate(headings)
+    ]
+    render.print_table(title, columns, rows)
+
+
+def _summary(record: TrialRecord) -> list[tuple[str, str]]:
+    from archsearch.cli._text import accuracy, duration
+
+    pairs = [("outcome", record.outcome.value)]
+    if record.duplicate_of is not None:
+        pairs.append(("duplicate of", f"trial {record.duplicate_of}"))
+    pairs += [
+        ("violated", f"{name} (by {100 * value:.3g}%)") for name, value in record.violations.items()
+    ]
+    if record.outcome.was_trained:
+        pairs.append(("accuracy", accuracy(record.accuracy)))
+        pairs.append(("worst cell", accuracy(record.worst_cell)))
+    if record.architecture is not None:
+        design = record.architecture
+        pairs += [
+            ("width", str(design.d_model)),
+            ("position", design.position),
+            ("norm", design.norm),
+            ("digest", record.digest or "-"),
+        ]
+    if record.evaluations:
+        pairs.append(("training", duration(sum(e.seconds for e in record.evaluations))))
+    if record.attempts > 1:
+        pairs.append(("attempts", str(record.attempts)))
+    if record.finished_at:
+        pairs.append(("finished", record.finished_at))
+    if record.failure is not None:
+        node = f" on {record.failure.node}" if record.failure.node else ""
+        pairs.append(("failure", f"{record.failure.kind.value}{node}: {record.failure.message}"))
+    return pairs
+
+
+def _price(record: TrialRecord) -> list[tuple[str, str]]:
+    from archsearch.cli._text import human
+
+    price = record.price
+    assert price is not None
+    crossover = price.crossover_length
+    embedding = price.embedding_params
+    return [
+        ("FLOPs", f"{human(price.flops)} (forward, a sequence of {price.n_max:,} tokens)"),
+        ("executed", human(price.flops_executed, "FLOPs")),
+        ("growth", f"{price.growth_text} (leading coefficient {price.leading_coefficient:.6g})"),
+        ("form", price.form),
+        ("cheaper than full attention from", "-" if crossover is None else f"N = {crossover:,}"),
+        ("parameters", human(price.params)),
+        ("embedding", "-" if embedding is None else human(embedding, "parameters")),
+        ("state", human(price.state_floats, "floats")),
+    ]
+
+
+def _show_evaluation(evaluation: Evaluation, cells: Sequence[CellScore]) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import duration, human
+
+    versions = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
+    seed = evaluation.seed
+    pairs = [
+        ("outcome", f"{evaluation.outcome.value} at step {evaluation.step:,}"),
+        ("learning rate", f"{evaluation.learning_rate:g}"),
+        ("seed", f"campaign {seed.campaign}, trial {seed.trial}, run {seed.run}"),
+        ("time", f"{duration(evaluation.seconds)} on {evaluation.node or '-'}"),
+        ("spent", human(evaluation.train_flops, "FLOPs")),
+        ("precision", evaluation.precision),
+        ("versions", versions or "-"),
+    ]
+    if evaluation.detail:
+        pairs.insert(1, ("detail", evaluation.detail))
+    render.print_line()
+    render.print_block(f"run {seed.run}", pairs)
+    if evaluation.test:
+        _show_test(evaluation.test)
+    if evaluation.curve:
+        _show_curve(evaluation, cells)
+
+
+def _show_test(test: Sequence[CellScore]) -> None:
+    from archsearch.cli._text import accuracy
+
+    rows = [
+        (cell.label, accuracy(cell.accuracy), f"{cell.log_probability:.3f}", f"{cell.queries:,}")
+        for cell in test
+    ]
+    _table("test", ("cell", "accuracy", "log probability", "queries"), rows)
+    bounds = sorted({(b.low, b.high) for cell in test for b in cell.by_distance})
+    if not bounds:
+        return
+    rows_by_distance = []
+    for low, high in bounds:
+        found = [
+            next((b.accuracy for b in cell.by_distance if (b.low, b.high) == (low, high)), None)
+            for cell in test
+        ]
+        rows_by_distance.append((f"{low}-{high}", *(accuracy(value) for value in found)))
+    headings = ("distance", *(cell.label for cell in test))
+    _table("accuracy by key distance", headings, rows_by_distance, ranked=True)
+
+
+def _show_curve(evaluation: Evaluation, cells: Sequence[CellScore]) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import accuracy, sparkline
+
+    curve = evaluation.curve
+    num_cells = len(curve[0].accuracy)
+    # validation runs on the training cells; they are named only if the test cells are the same
+    labels = [cell.label for cell in cells]
+    if len(labels) != num_cells:
+        labels = [f"cell {i + 1}" for i in range(num_cells)]
+    rows = [
+        (str(p.step), f"{p.train_loss:.4f}", *(accuracy(value) for value in p.accuracy))
+        for p in curve
+    ]
+    _table("validation", ("step", "loss", *labels), rows, ranked=True)
+    if render.on_terminal():
+        for i, label in enumerate(labels):
+            render.print_line(f"{label:>14} {sparkline([p.accuracy[i] for p in curve])}")

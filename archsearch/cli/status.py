@@ -1,0 +1,157 @@
+"""``archsearch status``: how far a campaign is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archsearch.cli._options import AsJson, Directory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from archsearch.campaign.config import Campaign
+    from archsearch.cli._read import Reading
+    from archsearch.records import TrialRecord
+
+_NUM_REASONS = 5
+
+
+def status(directory: Directory, as_json: AsJson = False) -> None:
+    """Show how far a campaign is, what failed, and how to continue it."""
+    from archsearch.cli import render
+    from archsearch.cli._read import read
+
+    facts = _facts(read(directory), directory)
+    if as_json:
+        render.print_json(facts)
+    else:
+        render.print_block(str(directory), _pairs(facts))
+
+
+def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
+    from archsearch.campaign.front import split
+    from archsearch.campaign.lock import holder_of
+    from archsearch.cli._read import resume_command
+
+    campaign, front = reading.campaign, reading.front
+    references, trials = split(reading.records)
+    holder = holder_of(campaign.directory)
+    expected = _num_references(campaign)
+    ending = _ending(campaign, trials) if len(references) >= expected else ""
+    phase = "running" if holder else "finished" if ending else "stopped"
+    trained = [t for t in trials if t.outcome.was_trained]
+    best = max(trained, key=lambda t: (t.accuracy, -t.number), default=None)
+    reasons = Counter(
+        f"{t.failure.kind.value}: {t.failure.message}" for t in reading.records if t.failure
+    )
+    return {
+        "name": campaign.file.name,
+        "title": campaign.file.title,
+        "directory": str(directory),
+        "phase": phase,
+        "held_by": holder,
+        "ended_because": ending or None,
+        "trials_done": _num_evaluated(trials),
+        "trials_target": campaign.settings.trials,
+        "time_budget_minutes": campaign.settings.time_budget_minutes,
+        "counts": front.counts,
+        "references_done": len(references),
+        "references_expected": expected,
+        "best_accuracy": best.accuracy if best else None,
+        "best_trial": best.number if best else None,
+        "front_size": len(front.members),
+        "hypervolume": front.hypervolume,
+        "training_seconds": sum(e.seconds for r in reading.records for e in r.evaluations),
+        "wall_seconds": _wall_seconds(reading.records),
+        "created_at": campaign.settings.created_at,
+        "failures": [{"reason": text, "trials": n} for text, n in reasons.most_common()],
+        "resume": resume_command(directory) if phase == "stopped" else None,
+    }
+
+
+def _num_references(campaign: Campaign) -> int:
+    from archsearch.campaign.references import reference_designs, widths
+
+    every = widths(campaign.file)
+    chosen = every if campaign.settings.reference_widths == "all" else every[:1]
+    return sum(len(reference_designs(campaign.file, width)) for width in chosen)
+
+
+def _num_evaluated(trials: Sequence[TrialRecord]) -> int:
+    from archsearch.records import TrialOutcome
+
+    return sum(
+        t.outcome.was_trained
+        or t.outcome in (TrialOutcome.DIVERGED, TrialOutcome.OOM, TrialOutcome.FAILED)
+        for t in trials
+    )
+
+
+def _ending(campaign: Campaign, trials: Sequence[TrialRecord]) -> str:
+    """Why a driver would ask for nothing more; empty if it would go on."""
+    from archsearch.campaign.policy import Action, SearchState, decide
+    from archsearch.records import TrialOutcome
+
+    rejected = 0
+    for trial in sorted(trials, key=lambda t: -t.number):
+        if trial.outcome not in (TrialOutcome.DUPLICATE, TrialOutcome.INFEASIBLE):
+            break
+        rejected += 1
+    minutes = campaign.settings.time_budget_minutes
+    running = sum(t.outcome is TrialOutcome.RUNNING for t in trials)
+    state = SearchState(
+        evaluated=_num_evaluated(trials),
+        target=campaign.settings.trials,
+        elapsed_seconds=_wall_seconds(trials),
+        budget_seconds=None if minutes is None else 60 * minutes,
+        rejected_in_row=rejected,
+    )
+    decision = decide(state)
+    return decision.reason if decision.action is Action.FINISH and not running else ""
+
+
+def _wall_seconds(records: Sequence[TrialRecord]) -> float:
+    """From the first start to the last end, pauses between sessions included."""
+    begun = [datetime.fromisoformat(r.started_at) for r in records if r.started_at]
+    ended = [datetime.fromisoformat(r.finished_at) for r in records if r.finished_at]
+    return max(0.0, (max(ended) - min(begun)).total_seconds()) if begun and ended else 0.0
+
+
+def _pairs(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    from archsearch.cli._text import accuracy, count, duration
+
+    phase = {
+        "running": f"running (held by {facts['held_by']})",
+        "finished": f"finished ({facts['ended_because']})",
+    }.get(facts["phase"], facts["phase"])
+    target = facts["trials_target"]
+    counts = ", ".join(f"{n:,} {outcome}" for outcome, n in facts["counts"].items() if n)
+    pairs = [
+        ("campaign", facts["name"]),
+        ("title", facts["title"] or "-"),
+        ("phase", phase),
+        ("trials", f"{facts['trials_done']:,}" + (f" of {target:,}" if target else "")),
+        ("outcomes", counts or "none yet"),
+        ("references", f"{facts['references_done']} of {facts['references_expected']}"),
+        ("front", count(facts["front_size"], "design")),
+    ]
+    if facts["best_trial"] is not None:
+        best = f"{accuracy(facts['best_accuracy'])} (trial {facts['best_trial']})"
+        pairs.append(("best accuracy", best))
+    if facts["hypervolume"] is not None:
+        pairs.append(("hypervolume", f"{facts['hypervolume']:.4f}"))
+    spent = (
+        f"{duration(facts['training_seconds'])} of training,"
+        f" {duration(facts['wall_seconds'])} from first to last"
+    )
+    pairs.append(("time", spent))
+    if facts["time_budget_minutes"] is not None:
+        pairs.append(("time budget", duration(60 * facts["time_budget_minutes"])))
+    for failure in facts["failures"][:_NUM_REASONS]:
+        pairs.append(("failed", f"{failure['trials']} x {failure['reason']}"))
+    if facts["resume"]:
+        pairs.append(("continue", facts["resume"]))
+    return pairs

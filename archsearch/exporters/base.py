@@ -1,0 +1,158 @@
+"""A self-contained description of one design: what it is, how it was trained, what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from archsearch.architecture import Architecture
+from archsearch.canonical import check
+from archsearch.costs import Price
+from archsearch.errors import InputError, StoreError
+from archsearch.protocol import TrainingConfig
+from archsearch.records import CellScore, RunSeed
+from archsearch.space.nodes import compose, input_error, read_text
+from archsearch.tasks.mqar import MQARConfig
+
+if TYPE_CHECKING:
+    from archsearch.model import HybridModel
+
+class Source(BaseModel):
+    """Where a design comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    campaign: str
+    trial: str
+    archsearch: str
+
+
+class Weights(BaseModel):
+    """Trained weights in a safetensors file beside the description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ArchitectureFile(BaseModel):
+    """The content of an exported file; what ``archsearch train`` and ``archsearch.load`` need.
+
+    Attributes:
+        architecture: The canonical design, as built.
+        task: Vocabulary and cells.
+        training: The protocol.
+        seed: Of the run that gave the results.
+        price: At the longest test cell.
+        accuracy: Mean over the test cells, each capped at the success threshold.
+        test: By cell.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    archsearch_architecture: Literal[1] = 1
+    digest: str
+    architecture: Architecture
+    task: MQARConfig
+    training: TrainingConfig
+    seed: RunSeed
+    price: Price | None = None
+    accuracy: float | None = None
+    test: tuple[CellScore, ...] = ()
+    source: Source | None = None
+    weights: Weights | None = None
+
+    @property
+    def max_length(self) -> int:
+        """The longest sequence of the task: what the model is built for."""
+        return max(cell.length for cell in (*self.task.cells, *self.task.test_cells))
+
+    def plain(self) -> dict[str, object]:
+        """As JSON-able data without what is unknown."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Exporter(NamedTuple):
+    """A format.
+
+    Attributes:
+        suffix: Of its files, with the dot.
+        render: The text of a file.
+    """
+
+    suffix: str
+    render: Callable[[ArchitectureFile], str]
+
+
+def read(path: Path) -> ArchitectureFile:
+    """Reads an exported design, YAML or JSON; nothing in it is executed.
+
+    Raises:
+        InputError: The file is missing, is not such a file, or describes an impossible design.
+    """
+    root, problems = compose(read_text(path))
+    if problems:
+        raise input_error(str(path), problems)
+    data = None if root is None else root.plain()
+    if not isinstance(data, dict) or "archsearch_architecture" not in data:
+        raise InputError(
+            f"{path}: not an exported design (no 'archsearch_architecture');"
+            " give a file that 'archsearch export' has made"
+        )
+    try:
+        # through JSON, where a list may stand for a tuple
+        file = ArchitectureFile.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise InputError(
+            [
+                f"{path}: {'.'.join(str(p) for p in e['loc'])}: {e['msg']}"
+                for e in error.errors(include_url=False)
+            ]
+        ) from None
+    try:
+        check(file.architecture)
+    except InputError as error:
+        raise InputError([f"{path}: {p}" for p in error.problems]) from None
+    return file
+
+
+def load(path: str | Path) -> HybridModel:
+    """The network of an exported design, with its weights if the file names some.
+
+    Without weights they are drawn as at the start of the run that gave the file's results.
+
+    Args:
+        path: A file that ``archsearch export`` wrote.
+
+    Returns:
+        An ``nn.Module`` from tokens (B, L) to logits (B, L, V).
+
+    Raises:
+        InputError: The file cannot be used.
+        StoreError: The weights are missing, changed or of another design.
+    """
+    from archsearch.model import build_model, initialise
+    from archsearch.training import Streams, load_weights
+
+    path = Path(path)
+    file = read(path)
+    model = build_model(file.architecture, file.task.vocab_size, file.max_length)
+    if file.weights is None:
+        initialise(model, Streams.of(file.seed).init)
+        return model
+    weights = path.parent / file.weights.file
+    try:
+        with weights.open("rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"{weights}: cannot be read ({error.strerror})") from None
+    if found != file.weights.sha256:
+        raise StoreError(f"{weights}: its SHA-256 is not the one in {path}; it was changed or damaged")
+    load_weights(model, weights)
+    return model
