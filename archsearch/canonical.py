@@ -69,9 +69,7 @@ def _rotary_problems(architecture: Architecture) -> list[str]:
     return found
 
 
-def _rebuilt(
-    architecture: Architecture, change: Callable[[MixerSpec], Component]
-) -> Architecture:
+def _rebuilt(architecture: Architecture, change: Callable[[MixerSpec], Component]) -> Architecture:
     blocks = tuple(
         Block(sequence=change(spec_of(b.sequence)), channel=change(spec_of(b.channel)))
         for b in architecture.blocks

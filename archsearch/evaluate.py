@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +26,6 @@ from archsearch.records import (
     Evaluation,
     EvaluationRequest,
     Failure,
-    FailureKind,
     RunOutcome,
     seal,
     unseal,
@@ -53,12 +52,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation | Failure:
     except Exception as error:  # noqa: BLE001  # the worker's boundary: everything becomes text
         if "can't allocate memory" in str(error) or "out of memory" in str(error):
             return _out_of_memory(request, str(error))
-        return Failure(
-            kind=FailureKind.ERROR,
-            message=f"{type(error).__name__}: {error}".splitlines()[0][:500],
-            traceback=traceback.format_exc()[-8000:],
-            node=platform.node(),
-        )
+        return Failure.of(error)
 
 
 def _evaluate(request: EvaluationRequest) -> Evaluation:
@@ -68,14 +62,17 @@ def _evaluate(request: EvaluationRequest) -> Evaluation:
     else:
         run = restore(request, Path(request.checkpoint) / CHECKPOINT)
     outcome = advance(run, request.to_step)
-    ended = outcome in (RunOutcome.SOLVED, RunOutcome.FINISHED)
+    scores = test(run) if outcome in (RunOutcome.SOLVED, RunOutcome.FINISHED) else ()
+    if not all(math.isfinite(score.log_probability) for score in scores):
+        # only test cells longer than those trained on can show this so late
+        outcome, scores = RunOutcome.DIVERGED, ()
     evaluation = Evaluation(
         outcome=outcome,
         learning_rate=request.training.learning_rate,
         seed=request.seed,
         step=run.step,
         curve=tuple(run.curve),
-        test=test(run) if ended else (),
+        test=scores,
         seconds=time.monotonic() - began,
         train_flops=_train_flops(run),
         precision=str(run.dtype).removeprefix("torch."),
@@ -133,6 +130,8 @@ def _memory_limit(limit_bytes: int | None) -> Iterator[None]:
     import resource  # Unix only
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        limit_bytes = min(limit_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, hard))
     try:
         yield
@@ -173,8 +172,8 @@ def read_rung(directory: Path) -> Evaluation | None:
     """The evaluation of a complete rung; None if there is none or it is damaged."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text())
-        if any(file_sha256(directory / name) != digest for name, digest in manifest.items()):
+        if any(file_sha256(directory / name) != manifest[name] for name in (CHECKPOINT, RESULT)):
             return None
         return unseal(Evaluation, (directory / RESULT).read_text(), str(directory / RESULT))
-    except (OSError, ValueError, AttributeError, StoreError):
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
         return None

@@ -104,7 +104,9 @@ class HybridModel(nn.Module):
 
     def penalty(self) -> Tensor | None:
         """Sum of the auxiliary losses that the last training forward pass left, if any."""
-        left = [p for p in (getattr(b.sequence, "penalty", None) for b in self.blocks) if p is not None]
+        left = [
+            p for p in (getattr(b.sequence, "penalty", None) for b in self.blocks) if p is not None
+        ]
         return torch.stack(left).sum() if left else None
 
 
@@ -114,7 +116,9 @@ def build_model(architecture: Architecture, vocab_size: int, max_length: int) ->
     Raises:
         InputError: The design cannot be built; every reason at once.
     """
-    return HybridModel(architecture, vocab_size, max_length)
+    # torch's own constructors draw from the global generator, which is the caller's
+    with torch.random.fork_rng(devices=[]):
+        return HybridModel(architecture, vocab_size, max_length)
 
 
 @torch.no_grad()
@@ -133,6 +137,8 @@ def initialise(model: HybridModel, seed: int) -> None:
             module.weight.normal_(0.0, 1 / math.sqrt(module.in_features), generator=generator)
             if module.bias is not None:
                 module.bias.zero_()
+        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            module.reset_parameters()
         elif isinstance(module, nn.Conv1d):
             bound = 1 / math.sqrt(module.weight[0].numel())
             module.weight.uniform_(-bound, bound, generator=generator)

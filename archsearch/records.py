@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import traceback
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -166,6 +168,16 @@ class Failure(_Record):
     traceback: str = ""
     node: str = ""
 
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """An exception as text, for it need not survive the way to another process itself."""
+        return cls(
+            kind=FailureKind.ERROR,
+            message=f"{type(error).__name__}: {error}".splitlines()[0][:500],
+            traceback="".join(traceback.format_exception(error))[-8000:],
+            node=platform.node(),
+        )
+
 
 class TrialOutcome(StrEnum):
     """What became of a trial."""
@@ -314,7 +326,9 @@ def unseal(kind: type[R], text: str, where: str) -> R:
         sealed = json.loads(text)
         body = sealed["record"]
         if _checksum(body) != sealed["sha256"]:
-            raise StoreError(f"{where}: the record's checksum does not match; it was changed or damaged")
+            raise StoreError(
+                f"{where}: the record's checksum does not match; it was changed or damaged"
+            )
         return kind.model_validate(body)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         detail = str(error).splitlines()[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ SQLITE_FILE = "study.db"
 _RECORD = "record"
 _ELAPSED = "elapsed_seconds"
 _BUSY_SECONDS = 60
+_FOLD_SECONDS = 2
 
 
 def default_url(directory: Path) -> str:
@@ -42,7 +44,7 @@ class Store:
         name: The study's name.
         objectives: Optuna's metric names, in the order of the values told.
         maximise: For each objective, whether more is better.
-        create: Make a new study, or open the one that exists.
+        create: Make what is not there yet; otherwise both studies must exist.
 
     Raises:
         StoreError: The store is missing, damaged, foreign or not reachable.
@@ -68,13 +70,16 @@ class Store:
             directions = ["maximize" if up else "minimize" for up in maximise]
             if create:
                 self.study = optuna.create_study(
-                    storage=storage, study_name=name, directions=directions
+                    storage=storage, study_name=name, directions=directions, load_if_exists=True
                 )
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     self.study.set_metric_names(list(objectives))
                 self._references = optuna.create_study(
-                    storage=storage, study_name=f"{name}/references", directions=directions
+                    storage=storage,
+                    study_name=f"{name}/references",
+                    directions=directions,
+                    load_if_exists=True,
                 )
             else:
                 # the samplers of the campaign are set before each draw; none is needed here
@@ -147,12 +152,15 @@ class Store:
 
     def add_reference(self, record: TrialRecord, values: Sequence[float] | None) -> None:
         """Stores a finished reference."""
-        trial = self._references.ask()
-        trial.set_user_attr(_RECORD, seal(record))
-        if values is None:
-            self._references.tell(trial, state=self._optuna.trial.TrialState.FAIL)
-        else:
-            self._references.tell(trial, list(values))
+        states = self._optuna.trial.TrialState
+        # in one transaction: there is nothing to adopt among references
+        self._references.add_trial(
+            self._optuna.trial.create_trial(
+                state=states.FAIL if values is None else states.COMPLETE,
+                values=None if values is None else list(values),
+                user_attrs={_RECORD: seal(record)},
+            )
+        )
 
     def running_record(self, number: int) -> TrialRecord | None:
         """What the dead driver had noted of an adopted trial."""
@@ -166,11 +174,11 @@ class Store:
             StoreError: A record is damaged.
         """
         found = []
-        for study in (self._references, self.study):
+        for kind, study in (("reference", self._references), ("trial", self.study)):
             for frozen in study.get_trials(deepcopy=False):
                 text = frozen.user_attrs.get(_RECORD)
                 if text is not None:
-                    found.append(unseal(TrialRecord, text, f"trial {frozen.number}"))
+                    found.append(unseal(TrialRecord, text, f"{kind} {frozen.number}"))
         return found
 
     def elapsed_seconds(self) -> float:
@@ -196,7 +204,8 @@ class Store:
 
 def _sqlite_mode(path: Path, mode: str) -> None:
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        patience = _FOLD_SECONDS if mode == "DELETE" else _BUSY_SECONDS
+        with contextlib.closing(sqlite3.connect(path, timeout=patience)) as connection:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA journal_mode={mode}")
     except sqlite3.DatabaseError as error:
@@ -217,10 +226,8 @@ def _synchronise_fully(engine: Any) -> None:
 
 def redacted(url: str) -> str:
     """The URL without its password."""
-    head, at, tail = url.rpartition("@")
-    if not at or ":" not in head.split("//", 1)[-1]:
-        return url
-    return f"{head.rsplit(':', 1)[0]}:***@{tail}"
+    url = re.sub(r"(?<=[?&])(password=)[^&]*", r"\1***", url)
+    return re.sub(r"^([^/]*//[^:@/]*):.*@", r"\1:***@", url)
 
 
 def read_records(url: str, name: str) -> list[TrialRecord]:
@@ -241,11 +248,14 @@ def read_records(url: str, name: str) -> list[TrialRecord]:
     if not path.is_file():
         raise StoreError(f"{path}: there is no study")
     rows = _read_sqlite(path, name)
-    return [unseal(TrialRecord, text, f"{path}: trial {number}") for number, text in rows]
+    return [
+        unseal(TrialRecord, text, f"{path}: {'trial' if study == name else 'reference'} {number}")
+        for study, number, text in rows
+    ]
 
 
 _QUERY = """
-    SELECT trials.number, trial_user_attributes.value_json
+    SELECT studies.study_name, trials.number, trial_user_attributes.value_json
     FROM trial_user_attributes
     JOIN trials ON trials.trial_id = trial_user_attributes.trial_id
     JOIN studies ON studies.study_id = trials.study_id
@@ -254,7 +264,7 @@ _QUERY = """
 """
 
 
-def _read_sqlite(path: Path, name: str) -> list[tuple[int, str]]:
+def _read_sqlite(path: Path, name: str) -> list[tuple[str, int, str]]:
     quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     last: Exception | None = None
     # a read-only folder cannot hold the shared-memory file: then the file is read as it lies
@@ -263,7 +273,7 @@ def _read_sqlite(path: Path, name: str) -> list[tuple[int, str]]:
             uri = f"file:{quoted}?{mode}"
             with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
                 rows = connection.execute(_QUERY, (_RECORD, name, f"{name}/references")).fetchall()
-                return [(int(number), json.loads(text)) for number, text in rows]
+                return [(study, int(number), json.loads(text)) for study, number, text in rows]
         except (sqlite3.DatabaseError, ValueError) as error:
             last = error
     raise StoreError(f"{path}: the study cannot be read ({last})")

@@ -274,7 +274,9 @@ def load_weights(model: HybridModel, path: Path, prefix: str = "") -> dict[str, 
             state = model.state_dict()
             if found != set(state):
                 odd = sorted(found.symmetric_difference(state))[0]
-                raise StoreError(f"{path}: holds the weights of another design (first difference: {odd})")
+                raise StoreError(
+                    f"{path}: holds the weights of another design (first difference: {odd})"
+                )
             for name, tensor in state.items():
                 shape = tuple(file.get_slice(prefix + name).get_shape())
                 if shape != tuple(tensor.shape):
@@ -294,16 +296,19 @@ def restore(request: EvaluationRequest, path: Path) -> Run:
         StoreError: The file is missing, damaged or of another design.
     """
     run = start(request)
-    progress = json.loads(load_weights(run.model, path, "model.")["progress"])
-    with safe_open(path, "pt") as file:
-        for name, parameter in run.model.named_parameters():
-            run.optimizer.state[parameter] = {
-                key: file.get_tensor(f"adam.{key}.{name}").to(
-                    "cpu" if key == "step" else request.device
-                )
-                for key in _ADAM_STATE
-            }
-    run.step = progress["step"]
-    run.curve = [CurvePoint.model_validate(point) for point in progress["curve"]]
-    run.loss_sum, run.loss_count = progress["loss_sum"], progress["loss_count"]
+    metadata = load_weights(run.model, path, "model.")
+    try:
+        with safe_open(path, "pt") as file:
+            for name, parameter in run.model.named_parameters():
+                run.optimizer.state[parameter] = {
+                    # the fused optimizer wants its step count beside the parameter
+                    key: file.get_tensor(f"adam.{key}.{name}").to(request.device)
+                    for key in _ADAM_STATE
+                }
+        progress = json.loads(metadata["progress"])
+        run.step = progress["step"]
+        run.curve = [CurvePoint.model_validate(point) for point in progress["curve"]]
+        run.loss_sum, run.loss_count = progress["loss_sum"], progress["loss_count"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise StoreError(f"{path}: holds no state to go on from ({error})") from None
     return run

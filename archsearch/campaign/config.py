@@ -1,9 +1,9 @@
 """A campaign's folder: the frozen campaign file, its settings, the study, the rungs.
 
-    campaign.yaml   the campaign file as it was given
-    campaign.json   settings fixed at the start, and the reference point once it is known
-    study.db        the study (unless another storage was chosen)
-    runs/           checkpoints and results of rungs
+campaign.yaml   the campaign file as it was given
+campaign.json   settings fixed at the start, and the reference point once it is known
+study.db        the study (unless another storage was chosen)
+runs/           checkpoints and results of rungs
 """
 
 from __future__ import annotations
@@ -172,8 +172,11 @@ def _release(version: str) -> list[str]:
 def next_directory(name: str, root: Path) -> Path:
     """Makes and returns ``root/<name>-<NNN>`` with the next free number."""
     root.mkdir(parents=True, exist_ok=True)
-    taken = [int(p.name.rsplit("-", 1)[1]) for p in root.glob(f"{name}-[0-9][0-9][0-9]*")
-             if p.name.rsplit("-", 1)[1].isdigit()]
+    taken = [
+        int(p.name.rsplit("-", 1)[1])
+        for p in root.glob(f"{name}-[0-9][0-9][0-9]*")
+        if p.name.rsplit("-", 1)[1].isdigit()
+    ]
     number = max(taken, default=0) + 1
     while True:
         directory = root / f"{name}-{number:03d}"

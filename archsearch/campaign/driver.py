@@ -221,7 +221,9 @@ class Driver:
             architecture=design,
             reference=name,
             digest=design.digest,
-            price=price(design, self._campaign.n_max, vocab_size=self._campaign.file.task.vocab_size),
+            price=price(
+                design, self._campaign.n_max, vocab_size=self._campaign.file.task.vocab_size
+            ),
             started_at=now_text(),
         )
 
@@ -369,7 +371,10 @@ class Driver:
 
     def _finish(self, record: TrialRecord) -> None:
         """Tells the study for good, then everybody else."""
-        order = 1 + max((r.told_order or 0 for r in self._records.values()), default=0)
+        # an adopted record may have been given its order already: the same one again
+        key = (record.reference, record.number)
+        others = (r.told_order or 0 for k, r in self._records.items() if k != key)
+        order = 1 + max(others, default=0)
         record = record.model_copy(update={"told_order": order, "finished_at": now_text()})
         values = self._proposer.told_values(record)
         if record.reference is None:
@@ -377,7 +382,7 @@ class Driver:
         else:
             self._store.add_reference(record, values)
         self._store.set_elapsed_seconds(self._elapsed_seconds())
-        self._records[record.reference, record.number] = record
+        self._records[key] = record
         self._proposer.remember(record)
         self._observer.event(_told(record))
         self._observer.update(self._snapshot())
@@ -437,7 +442,9 @@ def _told(record: TrialRecord) -> str:
         detail = record.failure.message
     else:
         seconds = sum(e.seconds for e in record.evaluations)
-        detail = f"accuracy {record.accuracy:.3f}, worst cell {record.worst_cell:.3f}, {seconds:.0f} s"
+        detail = (
+            f"accuracy {record.accuracy:.3f}, worst cell {record.worst_cell:.3f}, {seconds:.0f} s"
+        )
     return f"{_name(record)}: {record.outcome.value} ({detail}): {record.architecture}"
 
 
@@ -446,7 +453,6 @@ def rung_directory(campaign: Campaign, record: TrialRecord) -> Path | None:
     if not record.evaluations:
         return None
     home = f"ref{-record.number}" if record.reference is not None else str(record.number)
-    found = sorted(
-        (campaign.directory / RUNS / home / "0").glob("[0-9]*"), key=lambda p: int(p.name)
-    )
-    return found[-1] if found else None
+    # a killed worker may have left an unfinished '<step>.tmp-<pid>' beside them
+    found = [p for p in (campaign.directory / RUNS / home / "0").glob("*") if p.name.isdigit()]
+    return max(found, key=lambda p: int(p.name), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from archsearch._version import __version__
@@ -11,7 +12,7 @@ from archsearch.campaign.driver import rung_directory
 from archsearch.campaign.front import build_front
 from archsearch.errors import InputError, StoreError
 from archsearch.exporters import exporters
-from archsearch.exporters.base import ArchitectureFile, Source, Weights
+from archsearch.exporters.base import WEIGHTS_NAME, ArchitectureFile, Source, Weights
 from archsearch.records import Front, RunSeed, TrialRecord
 
 EXPORTS = "exports"
@@ -81,17 +82,24 @@ def export_record(
     """Writes a design, by default to ``exports/trial-<number>`` in the campaign's folder.
 
     Raises:
-        InputError: The format is unknown, or the trial has no buildable design.
+        InputError: The format is unknown, the name is unusable, or the trial has no buildable
+            design.
         StoreError: The weights are not there, or the file cannot be written.
     """
     exporter = exporters.get(format_name)
     file = describe(campaign, record)
-    name = (record.reference or f"trial-{record.number}").replace(" ", "-").replace("+", "and")
+    name = (record.reference or f"trial-{record.number}").replace("+", "and")
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", name)
     path = out or campaign.directory / EXPORTS / f"{name}{exporter.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if weights:
             beside = path.with_suffix(".safetensors")
+            if beside == path or not re.fullmatch(WEIGHTS_NAME, beside.name):
+                raise InputError(
+                    f"--out: got '{path.name}'; with weights beside it the name must be letters,"
+                    f" digits, '.', '_' or '-', such as design{exporter.suffix}"
+                )
             digest = _copy_weights(campaign, record, beside)
             file = file.model_copy(update={"weights": Weights(file=beside.name, sha256=digest)})
         write_atomically(path, exporter.render(file))
@@ -101,20 +109,19 @@ def export_record(
 
 
 def _copy_weights(campaign: Campaign, record: TrialRecord, to: Path) -> str:
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file, save
 
+    from archsearch.evaluate import CHECKPOINT, read_rung
+
     rung = rung_directory(campaign, record)
-    source = None if rung is None else rung / "checkpoint.safetensors"
-    if source is None or not source.is_file():
+    if rung is None or not (rung / CHECKPOINT).is_file():
         raise StoreError(
             f"{campaign.directory}: the weights of trial {record.number} were not kept;"
             " export without --weights, then 'archsearch train FILE --out WEIGHTS'"
         )
-    try:
-        tensors = load_file(source)
-    except SafetensorError as error:
-        raise StoreError(f"{source}: damaged ({error})") from None
+    if read_rung(rung) is None:
+        raise StoreError(f"{rung}: damaged, its files do not match their checksums")
+    tensors = load_file(rung / CHECKPOINT)
     prefix = "model."
     data = save({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     aside = to.with_name(f".{to.name}.tmp")

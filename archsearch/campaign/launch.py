@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsearch.campaign.config import Campaign, probe
+from archsearch.campaign.config import RUNS, Campaign, probe
 from archsearch.campaign.driver import Driver, Ending, Observer, Stop
 from archsearch.campaign.lock import CampaignLock
 from archsearch.execution import executors
@@ -62,7 +62,7 @@ def launch(
             campaign.settings.study,
             objectives=[f"log10 {o.name}" if o.log else o.name for o in campaign.objectives],
             maximise=[o.maximise for o in campaign.objectives],
-            create=new,
+            create=new or _never_began(campaign),
         )
         try:
             with executors.get(how.executor)(how.options) as executor:
@@ -80,6 +80,11 @@ def launch(
                 return driver.run()
         finally:
             store.close()
+
+
+def _never_began(campaign: Campaign) -> bool:
+    """Whether the first driver was killed before it had trained anything, perhaps without a study."""
+    return campaign.settings.reference_point is None and not (campaign.directory / RUNS).is_dir()
 
 
 def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import platform
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ class CampaignLock:
         except OSError as error:
             raise StoreError(f"{self._path}: cannot be opened ({error.strerror})") from None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle)
         except BlockingIOError:
             handle.seek(0)
             holder = _describe(handle.read())
@@ -50,6 +52,16 @@ class CampaignLock:
     def __exit__(self, *_: object) -> None:
         self._handle.truncate(0)
         self._handle.close()
+
+
+def _take(handle: Any) -> None:
+    # 'holder_of' looks by taking it for a moment: that is no driver
+    for _ in range(10):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _describe(text: str) -> str:

@@ -31,16 +31,12 @@ def reference_designs(file: CampaignFile, d_model: int) -> dict[str, Architectur
     most_pairs = max(cell.pairs for cell in (*file.task.cells, *file.task.test_cells))
     window = max(4, min(64, file.task.longest_test_length // 16))
     return {
-        "attention x2": _design(
-            d_model, ("attention", {}), ("attention", {}), position="rotary"
-        ),
+        "attention x2": _design(d_model, ("attention", {}), ("attention", {}), position="rotary"),
         "short conv + attention": _design(d_model, shift, ("attention", {})),
         CONV_ONLY: _design(
             d_model, ("base_conv", {"kernel_size": 3}), ("base_conv", {"kernel_size": "long"})
         ),
-        "short conv + window": _design(
-            d_model, shift, ("sliding_window", {"window": window})
-        ),
+        "short conv + window": _design(d_model, shift, ("sliding_window", {"window": window})),
         "short conv + Based": _design(d_model, shift, ("based", {})),
         "short conv + learned selection": _design(
             d_model, shift, ("learned_selection", {"cap": 2 * most_pairs})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.util
 import io
 import os
 import sys
@@ -59,17 +58,15 @@ def _archsearch(
         bool, typer.Option("--debug", help="Print the traceback of an error.")
     ] = False,
 ) -> None:
-    """Search convolution/attention hybrids that recall like full attention, at less than its price."""
+    """Search hybrids of convolution and attention that recall well at a sub-quadratic price."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
 def _register() -> None:
     for name in COMMANDS:
-        path = f"{__name__}.{name}"
-        if importlib.util.find_spec(path) is not None:
-            module = importlib.import_module(path)
-            app.command(name)(getattr(module, name))
+        module = importlib.import_module(f"{__name__}.{name}")
+        app.command(name)(getattr(module, name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,7 +139,7 @@ def _one_line(text: str) -> str:
 
 def _usage_problem(error: Any) -> str:
     message = str(error.format_message()).rstrip(".")
-    message = message[:1].lower() + message[1:]
+    message = message[:1].lower() + message[1:].replace(". Did you", "; did you")
     context = getattr(error, "ctx", None)
     if context is None:
         return message

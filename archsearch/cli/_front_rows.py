@@ -41,12 +41,12 @@ def front_columns(front: Front) -> list[Column]:
         *(Column(cell, rank=6) for cell in _cells(front)),
         Column("gap", rank=3),
         Column("FLOPs"),
-        Column("vs attention", rank=1),
+        Column("vs attn", rank=1),
         Column("growth", text=True),
         Column("state", rank=4),
         Column("params", rank=5),
         Column("seeds", rank=7),
-        Column("design", text=True),
+        Column("design", text=True, below=True),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against cost drawn with characters; no library, no colour, only marks and their roles."""
+"""Accuracy against cost drawn with characters: marks and their roles, no colour yet."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class _Scale(NamedTuple):
 
 def trained_references(front: Front) -> list[tuple[str, FrontRow]]:
     """References with their letters; those without a result keep theirs but are left out."""
-    return [
-        (letter(i), row) for i, row in enumerate(front.references) if row.outcome.was_trained
-    ]
+    return [(letter(i), row) for i, row in enumerate(front.references) if row.outcome.was_trained]
 
 
-def picture(front: Front, width: int, height: int = 14, *, ascii_only: bool = False) -> list[list[Mark]]:
+def picture(
+    front: Front, width: int, height: int = 14, *, ascii_only: bool = False
+) -> list[list[Mark]]:
     """Lines of marks; empty when there is nothing to draw.
 
     Members and references never hide one another: a letter moves to the nearest free place.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.front import build_front
+from archsearch.errors import StoreError
 from archsearch.records import Front, TrialRecord
 from archsearch.storage import read_records
 
@@ -30,11 +31,14 @@ def read(directory: Path) -> Reading:
 
     Raises:
         InputError: The folder is not a campaign's.
-        StoreError: It is damaged.
+        StoreError: It is damaged or may not be read.
         ResumeRefusedError: Its campaign file was edited.
     """
-    campaign = Campaign.open(directory)
-    return Reading(campaign, read_records(campaign.storage_url, campaign.settings.study))
+    try:
+        campaign = Campaign.open(directory)
+        return Reading(campaign, read_records(campaign.storage_url, campaign.settings.study))
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be read ({error.strerror})") from None
 
 
 def resume_command(directory: Path) -> str:

@@ -60,7 +60,9 @@ def launch_options(
         )
     if executor == "serial":
         if workers not in (None, 1):
-            problems.append(f"--workers: got {workers}; the serial executor has 1; use --executor ray")
+            problems.append(
+                f"--workers: got {workers}; the serial executor has 1; use --executor ray"
+            )
         if address is not None:
             problems.append("--address: needs --executor ray")
         if gpus_per_trial:

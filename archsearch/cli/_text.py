@@ -17,11 +17,13 @@ class Column:
         title: Its heading.
         rank: Where it is too narrow for all, columns of the highest rank go first; 0 never goes.
         text: Left-aligned words, folded on a terminal; otherwise a number, never cut.
+        below: Where it is too narrow, the words are listed below the table, by the first column.
     """
 
     title: str
     rank: int = 0
     text: bool = False
+    below: bool = False
 
 
 def human(value: float, unit: str = "") -> str:
@@ -64,8 +66,10 @@ def accuracy(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A multiple with three significant digits, or a dash."""
-    return "-" if value is None else f"{value:.3g}x"
+    """A multiple, or a dash."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}x" if value >= 0.1 else f"{value:.2g}x"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -21,7 +21,7 @@ def front(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the front: the designs that none beats in both accuracy and price."""
+    """Show the designs that none beats in accuracy and price."""
     from archsearch.cli import render
     from archsearch.cli._figure_file import check_path
     from archsearch.cli._read import read

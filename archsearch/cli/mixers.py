@@ -76,7 +76,8 @@ def _facts(spec_class: type[MixerSpec]) -> dict[str, Any]:
 
 
 def _first_line(spec_class: type[MixerSpec]) -> str:
-    return " ".join((spec_class.__doc__ or "").strip().split("\n\n")[0].split())
+    paragraph = (spec_class.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(paragraph.replace("``", "").split())
 
 
 def allowed(schema: dict[str, Any]) -> str:
@@ -129,7 +130,8 @@ def _show_all(found: list[dict[str, Any]]) -> None:
         )
         for facts in found
     ]
-    render.print_table(f"at the defaults, d = {_D_MODEL}, N = {_LENGTH:,}", columns, rows)
+    title = f"at the defaults, d = {_D_MODEL}, N = {_LENGTH:,}"
+    render.print_table(columns, rows, title=title)
 
 
 def _show_one(facts: dict[str, Any]) -> None:
@@ -145,7 +147,10 @@ def _show_one(facts: dict[str, Any]) -> None:
         pairs += [
             ("growth", facts["growth"]),
             ("FLOPs", f"{facts['form']} (d = {_D_MODEL}, priced at N = {_LENGTH:,})"),
-            ("at that N", f"{human(facts['flops'], 'FLOPs')}, state {human(facts['state'])} floats"),
+            (
+                "at that N",
+                f"{human(facts['flops'], 'FLOPs')}, state {human(facts['state'])} floats",
+            ),
         ]
     pairs += [("rotary", "yes" if facts["uses_rotary"] else "no"), ("source", _source(facts))]
     render.print_block(facts["name"], pairs)
@@ -157,7 +162,7 @@ def _show_one(facts: dict[str, Any]) -> None:
         for o in facts["options"]
     ]
     render.print_line()
-    render.print_table("options", columns, rows)
+    render.print_table(columns, rows, title="options")
 
 
 def _short(value: Any) -> str:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
 from archsearch.cli._front_rows import COLUMNS_OF_LIVE, front_columns, front_rows, live_row
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from archsearch.campaign.driver import Snapshot
 
 _LEAST_FOLDED = 22
+_LEAST_BELOW = 60
+"""Narrower than this, words that may stand below a table do."""
 _NUM_MESSAGES = 4
 _STYLES = {
     Role.AXIS: "dim",
@@ -83,12 +86,15 @@ def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], space: int
     """Which columns a terminal has room for, each number at its full width."""
 
     def needed(i: int) -> int:
+        most = max([width(columns[i].title), *(width(row[i]) for row in rows)])
         if columns[i].text:
-            return min(_LEAST_FOLDED, max([width(row[i]) for row in rows], default=0)) + 2
-        return max([width(columns[i].title), *(width(row[i]) for row in rows)]) + 2
+            most = min(most, _LEAST_BELOW if columns[i].below else _LEAST_FOLDED)
+        return most + 2
 
     kept = list(range(len(columns)))
-    while sum(needed(i) for i in kept) > space:
+    if sum(map(needed, kept)) > space:
+        kept = [i for i in kept if not columns[i].below]
+    while sum(map(needed, kept)) > space:
         highest = max(columns[i].rank for i in kept)
         if highest == 0:
             break
@@ -98,49 +104,55 @@ def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], space: int
 
 
 def print_table(
-    title: str,
-    columns: Sequence[Column],
+    headings: Sequence[Column | str],
     rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
     styles: Sequence[str] = (),
 ) -> None:
-    """A table; a rule separates rows of different styles.
+    """A table; a gap separates rows of different styles.
 
     Args:
-        title: Shown on a terminal only.
-        columns: What the rows hold.
+        headings: What the rows hold; a bare heading is that of a column of numbers.
         rows: As many texts as columns.
+        title: Shown on a terminal only.
         styles: rich's, for each row; plain unless given.
     """
-    if on_terminal():
-        console = _console()
-        renderable, dropped = _rich_table(title, columns, rows, styles, console.width)
-        console.print(renderable)
-        if dropped:
-            note = f"too narrow for: {', '.join(dropped)} (widen it, pipe it, or use --json)"
-            console.print(note, style="dim")
+    columns = [Column(h) if isinstance(h, str) else h for h in headings]
+    if not on_terminal():
+        titles = [column.title for column in columns]
+        lines = [titles, *([plain(text) for text in row] for row in rows)]
+        for line in aligned(lines, [not column.text for column in columns]):
+            print(line)
         return
-    heading = [column.title for column in columns]
-    lines = [heading, *([plain(text) for text in row] for row in rows)]
-    for line in aligned(lines, [not column.text for column in columns]):
-        print(line)
+    console = _console()
+    kept = fitting(columns, rows, console.width)
+    if title:
+        console.print(title, style="bold")
+    console.print(_rich_table(columns, rows, styles, kept))
+    lost = [i for i in range(len(columns)) if i not in kept]
+    for i in (i for i in lost if columns[i].below):
+        key = Column(columns[0].title, text=columns[0].text)
+        pairs = [(row[0], row[i]) for row in rows]
+        console.print()
+        console.print(_rich_table((key, columns[i]), pairs, styles, (0, 1)))
+    dropped = [columns[i].title for i in lost if not columns[i].below]
+    if dropped:
+        note = f"too narrow for: {', '.join(dropped)} (widen it, pipe it, or use --json)"
+        console.print(note, style="dim")
 
 
 def _rich_table(
-    title: str,
     columns: Sequence[Column],
     rows: Sequence[Sequence[str]],
     styles: Sequence[str],
-    space: int,
-) -> tuple[RenderableType, list[str]]:
+    kept: Sequence[int],
+) -> RenderableType:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    kept = fitting(columns, rows, space)
     table = Table(
-        title=Text(title) if title else None,
-        title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -156,7 +168,7 @@ def _rich_table(
         if i and style != given[i - 1]:
             table.add_section()
         table.add_row(*(Text(row[k]) for k in kept), style=style or None)
-    return table, [column.title for i, column in enumerate(columns) if i not in kept]
+    return table
 
 
 def print_front(front: Front, *, with_dominated: bool = False, n_max: int | None = None) -> None:
@@ -171,7 +183,7 @@ def print_front(front: Front, *, with_dominated: bool = False, n_max: int | None
     rows = front_rows(front, with_dominated=with_dominated)
     if rows:
         texts, styles = [row.texts for row in rows], [row.style for row in rows]
-        print_table("", front_columns(front), texts, styles)
+        print_table(front_columns(front), texts, styles=styles)
     print_picture(front, n_max)
 
 
@@ -188,7 +200,11 @@ def print_picture(front: Front, n_max: int | None = None) -> None:
         return
     console.print(f"\naccuracy against {cost_label(front, n_max)} (log scale)", style="bold")
     for line in lines:
-        console.print(Text.assemble(*((mark.text, _STYLES[mark.role]) for mark in line)))
+        pieces = [
+            ("".join(mark.text for mark in marks), _STYLES[role])
+            for role, marks in groupby(line, key=lambda mark: mark.role)
+        ]
+        console.print(Text.assemble(*pieces))
     legend = ["o on the front" if ascii_only else "● on the front"]
     if front.dominated:
         legend.append(". dominated" if ascii_only else "· dominated")
@@ -210,7 +226,8 @@ class LiveProgress:
         self._messages: list[str] = []
         self._snapshot: Snapshot | None = None
         self._live: Any = None
-        if on_terminal(self._stream):
+        # FORCE_COLOR is no wish for a moving picture in a log
+        if self._stream.isatty():
             from rich.live import Live
 
             self._console = _console(self._stream)
@@ -295,5 +312,6 @@ def progress_lines(snapshot: Snapshot) -> list[str]:
 
 def _small_front(members: Sequence[FrontRow], most: int, space: int) -> RenderableType:
     # the most accurate ones, when not all have room
-    rows = [live_row(row, max(_LEAST_FOLDED, space - 56)) for row in members[-most:]]
-    return _rich_table("", COLUMNS_OF_LIVE, rows, (), space)[0]
+    rows = [live_row(row, max(_LEAST_FOLDED, space - 42)) for row in members[-most:]]
+    kept = fitting(COLUMNS_OF_LIVE, rows, space)
+    return _rich_table(COLUMNS_OF_LIVE, rows, (), kept)

@@ -44,7 +44,10 @@ def run(
         typer.Option(help="SQLAlchemy URL of the study; by default study.db in the folder."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be searched and at what price; train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be searched and at what price; train nothing."
+        ),
     ] = False,
 ) -> None:
     """Search a space: train designs, price them, keep the front."""

@@ -26,11 +26,12 @@ def show(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show one trial or reference: design, price, accuracy, curve and failure."""
+    """Show one trial or reference in full."""
     from archsearch.cli import render
     from archsearch.cli._read import read
 
-    record = _find(read(directory).records, trial)
+    reading = read(directory)
+    record = _find(reading.records, trial)
     if as_json:
         render.print_json(record.model_dump(mode="json"))
         return
@@ -48,8 +49,9 @@ def show(
     if record.price is not None:
         render.print_line()
         render.print_block("price", _price(record))
+    trained_on = [str(cell) for cell in reading.campaign.file.task.cells]
     for evaluation in record.evaluations:
-        _show_evaluation(evaluation, record.test)
+        _show_evaluation(evaluation, trained_on)
     if record.failure is not None and record.failure.traceback:
         render.print_line()
         for line in record.failure.traceback.splitlines():
@@ -95,7 +97,7 @@ def _table(
         Column(heading, rank=i if ranked else 0, text=i >= first_word)
         for i, heading in enumerate(headings)
     ]
-    render.print_table(title, columns, rows)
+    render.print_table(columns, rows, title=title)
 
 
 def _summary(record: TrialRecord) -> list[tuple[str, str]]:
@@ -149,7 +151,7 @@ def _price(record: TrialRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _show_evaluation(evaluation: Evaluation, cells: Sequence[CellScore]) -> None:
+def _show_evaluation(evaluation: Evaluation, trained_on: Sequence[str]) -> None:
     from archsearch.cli import render
     from archsearch.cli._text import duration, human
 
@@ -171,7 +173,7 @@ def _show_evaluation(evaluation: Evaluation, cells: Sequence[CellScore]) -> None
     if evaluation.test:
         _show_test(evaluation.test)
     if evaluation.curve:
-        _show_curve(evaluation, cells)
+        _show_curve(evaluation, trained_on)
 
 
 def _show_test(test: Sequence[CellScore]) -> None:
@@ -196,21 +198,17 @@ def _show_test(test: Sequence[CellScore]) -> None:
     _table("accuracy by key distance", headings, rows_by_distance, ranked=True)
 
 
-def _show_curve(evaluation: Evaluation, cells: Sequence[CellScore]) -> None:
+def _show_curve(evaluation: Evaluation, trained_on: Sequence[str]) -> None:
     from archsearch.cli import render
     from archsearch.cli._text import accuracy, sparkline
 
-    curve = evaluation.curve
-    num_cells = len(curve[0].accuracy)
-    # validation runs on the training cells; they are named only if the test cells are the same
-    labels = [cell.label for cell in cells]
-    if len(labels) != num_cells:
-        labels = [f"cell {i + 1}" for i in range(num_cells)]
     rows = [
         (str(p.step), f"{p.train_loss:.4f}", *(accuracy(value) for value in p.accuracy))
-        for p in curve
+        for p in evaluation.curve
     ]
-    _table("validation", ("step", "loss", *labels), rows, ranked=True)
+    _table("validation, on the training cells", ("step", "loss", *trained_on), rows, ranked=True)
     if render.on_terminal():
-        for i, label in enumerate(labels):
-            render.print_line(f"{label:>14} {sparkline([p.accuracy[i] for p in curve])}")
+        longest = max(map(len, trained_on))
+        for i, label in enumerate(trained_on):
+            line = sparkline([p.accuracy[i] for p in evaluation.curve])
+            render.print_line(f"{label:>{longest}} {line}")

@@ -20,7 +20,7 @@ _NUM_REASONS = 5
 
 
 def status(directory: Directory, as_json: AsJson = False) -> None:
-    """Show how far a campaign is, what failed, and how to continue it."""
+    """Show how far a campaign is and what failed."""
     from archsearch.cli import render
     from archsearch.cli._read import read
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def train(
     file: Annotated[
-        Path, typer.Argument(metavar="ARCH", help="A file that 'archsearch export' wrote.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="ARCH", help="A file that 'archsearch export' wrote.", show_default=False
+        ),
     ],
     seed: Annotated[
         int | None,
@@ -102,6 +105,8 @@ def _train(request, print_to) -> tuple[str, Run, tuple[CellScore, ...]]:  # type
         if run.curve:
             point = run.curve[-1]
             cells = " ".join(f"{a:.3f}" for a in point.accuracy)
-            print(f"step {point.step}: loss {point.train_loss:.4f}, validation {cells}", file=print_to)
+            print(
+                f"step {point.step}: loss {point.train_loss:.4f}, validation {cells}", file=print_to
+            )
     scores = () if outcome is RunOutcome.DIVERGED else test(run)
     return outcome.value, run, scores

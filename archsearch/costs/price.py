@@ -47,7 +47,7 @@ class Price(BaseModel):
     growth_text: str
     leading_coefficient: float
     form: str
-    crossover_length: int | None
+    crossover_length: int | None = None
 
     @property
     def growth_class(self) -> Growth:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from archsearch.records import Evaluation, EvaluationRequest, Failure
 
 EVALUATE = "archsearch.evaluate:evaluate"
@@ -92,6 +94,25 @@ class Executor(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def carry_out(function: str, request_json: str | bytes) -> tuple[str, str]:
+    """Answers one request in a worker, as a kind and JSON; what the function raises becomes text."""
+    try:
+        result = worker_function(function)(EvaluationRequest.model_validate_json(request_json))
+        return type(result).__name__, result.model_dump_json()
+    except Exception as error:  # noqa: BLE001  # the worker's boundary
+        return Failure.__name__, Failure.of(error).model_dump_json()
+
+
+def received(kind: str, text: str) -> Evaluation | Failure:
+    """What a worker answered; an answer that is none counts as its failure."""
+    try:
+        if kind == Evaluation.__name__:
+            return Evaluation.model_validate_json(text)
+        return Failure.model_validate_json(text)
+    except ValidationError as error:
+        return Failure.of(error)
 
 
 def worker_function(path: str) -> Callable[[EvaluationRequest], Evaluation | Failure]:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from archsearch.execution.base import (
     Answer,
     Executor,
     ExecutorOptions,
-    worker_function,
+    carry_out,
+    received,
 )
 from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind
 
@@ -33,18 +35,16 @@ _GRACE_SECONDS = 15.0
 _OBJECT_STORE_BYTES = 100 * 2**20
 
 
-def _carry_out(function: str, request_json: str) -> tuple[str, str]:
+def _carry_out(function: str, request_json: str, deadline_seconds: float | None) -> tuple[str, str]:
     """Runs in the worker. The watchdog ends even a worker that is stuck in C code."""
     import faulthandler
 
-    request = EvaluationRequest.model_validate_json(request_json)
-    if request.deadline_seconds is not None:
-        faulthandler.dump_traceback_later(request.deadline_seconds, exit=True)
+    if deadline_seconds is not None:
+        faulthandler.dump_traceback_later(deadline_seconds, exit=True)
     try:
-        result = worker_function(function)(request)
+        return carry_out(function, request_json)
     finally:
         faulthandler.cancel_dump_traceback_later()
-    return type(result).__name__, result.model_dump_json()
 
 
 class RayExecutor(Executor):
@@ -54,6 +54,7 @@ class RayExecutor(Executor):
         self._options = options
         self._private: Path | None = None
         self._tickets = 0
+        self._waiting: deque[tuple[int, EvaluationRequest]] = deque()
         self._flying: dict[Any, tuple[int, float, EvaluationRequest]] = {}
         if options.address is None:
             self._prepare_private_cluster()
@@ -148,9 +149,18 @@ class RayExecutor(Executor):
 
     def submit(self, request: EvaluationRequest) -> int:
         self._tickets += 1
-        reference = self._task.remote(self._options.function, request.model_dump_json())
-        self._flying[reference] = (self._tickets, time.monotonic(), request)
+        self._waiting.append((self._tickets, request))
+        self._send()
         return self._tickets
+
+    def _send(self) -> None:
+        # what waits for a slot waits here, where its deadline does not run
+        while self._waiting and len(self._flying) < self._slots:
+            ticket, request = self._waiting.popleft()
+            reference = self._task.remote(
+                self._options.function, request.model_dump_json(), request.deadline_seconds
+            )
+            self._flying[reference] = (ticket, time.monotonic(), request)
 
     def poll(self, timeout_seconds: float) -> list[Answer]:
         if not self._flying:
@@ -158,22 +168,21 @@ class RayExecutor(Executor):
         # never without a time-out: signals and deadlines have to be seen
         ready, _ = self._ray.wait(list(self._flying), num_returns=1, timeout=timeout_seconds)
         if len(ready) == 1 and len(self._flying) > 1:
-            ready, _ = self._ray.wait(
-                list(self._flying), num_returns=len(self._flying), timeout=0
-            )
+            ready, _ = self._ray.wait(list(self._flying), num_returns=len(self._flying), timeout=0)
         answers = []
         for reference in ready:
             ticket, began, request = self._flying.pop(reference)
             answers.append(Answer(ticket, self._collect(reference, began, request)))
-        return answers + self._overdue()
+        answers += self._overdue()
+        self._send()
+        return answers
 
     def _collect(
         self, reference: Any, began: float, request: EvaluationRequest
     ) -> Evaluation | Failure:
         errors = self._ray.exceptions
         try:
-            kind, text = self._ray.get(reference)
-            return (Evaluation if kind == "Evaluation" else Failure).model_validate_json(text)
+            return received(*self._ray.get(reference))
         except errors.LocalRayletDiedError as error:
             raise ClusterError(
                 "this machine's Ray daemon is gone; go on with 'archsearch resume'"
@@ -181,7 +190,9 @@ class RayExecutor(Executor):
         except errors.OutOfMemoryError as error:
             return _failure(FailureKind.LOST, "the node ran out of memory", error)
         except errors.RayTaskError as error:
-            return _failure(FailureKind.ERROR, str(error.cause), error)
+            return _failure(
+                FailureKind.ERROR, f"{type(error.cause).__name__}: {error.cause}", error
+            )
         except errors.WorkerCrashedError as error:
             limit = request.deadline_seconds
             if limit is not None and time.monotonic() - began >= limit:
@@ -207,6 +218,7 @@ class RayExecutor(Executor):
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(reference, force=True)
         self._flying.clear()
+        self._waiting.clear()
 
     def close(self) -> None:
         if self._ray.is_initialized():

@@ -22,7 +22,8 @@ from archsearch.execution.base import (
     Answer,
     Executor,
     ExecutorOptions,
-    worker_function,
+    carry_out,
+    received,
 )
 from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind
 
@@ -40,14 +41,12 @@ def _worker(connection: Connection, function: str, parent: int) -> None:
     _die_with_parent()
     if os.getppid() != parent:
         return
-    evaluate = worker_function(function)
     while True:
         try:
-            request = EvaluationRequest.model_validate_json(connection.recv_bytes())
+            request = connection.recv_bytes()
         except EOFError:
             return
-        result = evaluate(request)
-        connection.send((type(result).__name__, result.model_dump_json()))
+        connection.send(carry_out(function, request))
 
 
 class SerialExecutor(Executor):
@@ -82,8 +81,7 @@ class SerialExecutor(Executor):
         result: Evaluation | Failure
         try:
             if self._connection.poll(wait):
-                kind, text = self._connection.recv()
-                result = (Evaluation if kind == "Evaluation" else Failure).model_validate_json(text)
+                result = received(*self._connection.recv())
             elif self._deadline is not None and time.monotonic() >= self._deadline:
                 self._end_worker()
                 result = Failure(kind=FailureKind.TIMEOUT, message="the deadline passed")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archsearch.architecture import Architecture
-from archsearch.canonical import check
+from archsearch.canonical import canonicalise, check
 from archsearch.costs import Price
 from archsearch.errors import InputError, StoreError
 from archsearch.protocol import TrainingConfig
@@ -21,6 +21,10 @@ from archsearch.tasks.mqar import MQARConfig
 
 if TYPE_CHECKING:
     from archsearch.model import HybridModel
+
+WEIGHTS_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$"
+"""Names of weight files: they lie beside the description and nowhere else."""
+
 
 class Source(BaseModel):
     """Where a design comes from."""
@@ -37,7 +41,7 @@ class Weights(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")
+    file: str = Field(pattern=WEIGHTS_NAME)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -119,6 +123,12 @@ def read(path: Path) -> ArchitectureFile:
         check(file.architecture)
     except InputError as error:
         raise InputError([f"{path}: {p}" for p in error.problems]) from None
+    digest = canonicalise(file.architecture).digest
+    if digest != file.digest:
+        raise InputError(
+            f"{path}: digest: got '{file.digest}', the architecture's is '{digest}': it was edited;"
+            " if that is meant, write its digest and remove the weights"
+        )
     return file
 
 
@@ -153,6 +163,8 @@ def load(path: str | Path) -> HybridModel:
     except OSError as error:
         raise StoreError(f"{weights}: cannot be read ({error.strerror})") from None
     if found != file.weights.sha256:
-        raise StoreError(f"{weights}: its SHA-256 is not the one in {path}; it was changed or damaged")
+        raise StoreError(
+            f"{weights}: its SHA-256 is not the one in {path}; it was changed or damaged"
+        )
     load_weights(model, weights)
     return model

@@ -96,7 +96,7 @@ class CostForm:
         return (
             " + ".join(
                 f"{t.coefficient:.6g}"
-                + ("" if (t.power, t.log_power) == (0, 0) else f" {Growth(t.power, t.log_power)}")
+                + ("" if t.power == 0 and t.log_power == 0 else f" {Growth(t.power, t.log_power)}")
                 for t in self.terms
             ).replace("+ -", "- ")
             or "0"

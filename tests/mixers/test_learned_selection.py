@@ -59,7 +59,7 @@ def test_the_penalty_closes_gates_only_while_too_many_are_open() -> None:
     assert enough.penalty.requires_grad
 
 
-def test_the_penalty_opens_gates_where_no_slot_is_used() -> None:
+def test_the_penalty_opens_gates_where_none_is() -> None:
     module = _module(4)
     torch.nn.init.constant_(module.gate.bias, -1.0)
     module(torch.randn(1, 10, 8, generator=torch.Generator().manual_seed(0)))

@@ -12,10 +12,6 @@ from archsearch.mixers.base import MixerContext, reach_at
 from archsearch.mixers.learned_selection.spec import LearnedSelection
 
 
-# The share of the slots below which shut gates are drawn open.
-_LEAST_USE = 1 / 8
-
-
 def select(open_BL: Tensor, cap: int) -> tuple[Tensor, Tensor]:
     """The first ``cap`` open positions of each sequence in order, and which slots they fill.
 
@@ -81,19 +77,19 @@ class LearnedSelectionModule(SequenceMixer):
     def _misuse(self, logit_BL: Tensor, cap: int) -> Tensor:
         """Weight * mean over the batch of what holds the slots wrongly, in [-weight, weight].
 
-        Where more gates are open than there are slots, those that are served pay their mean score:
-        the early ones, for whom later ones go without. Pressing on all scores alike shut every gate
-        before the task had anything to say, and a shut gate gets no gradient from the task; for
-        the same reason shut gates are drawn open where hardly any slot is used.
+        Where more gates are open than there are slots, those that are served pay their mean score,
+        times the share of open gates that go without: early ones for later ones. Pressing on all
+        scores alike shut every gate before the task had anything to say, and a shut gate gets no
+        gradient from the task; for the same reason gates are drawn open where none is.
         """
         open_BL = logit_BL > 0
         served_BL = open_BL & (open_BL.cumsum(1) <= cap)
         score_BL = logit_BL.sigmoid()
         num_open_B = open_BL.sum(1)
-        crowded_B, idle_B = num_open_B > cap, num_open_B < cap * _LEAST_USE
-        press_B = crowded_B * _masked_mean(score_BL, served_BL)
-        press_B = press_B - idle_B * _masked_mean(score_BL, ~open_BL)
-        return self.penalty_weight * press_B.mean()
+        unserved_B = (num_open_B - cap).clamp_min(0) / num_open_B.clamp_min(1)
+        press_B = unserved_B * _masked_mean(score_BL, served_BL)
+        pull_B = (num_open_B == 0) * _masked_mean(score_BL, ~open_BL)
+        return self.penalty_weight * (press_B - pull_B).mean()
 
     def _split(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.reshape(*x_BLD.shape[:2], self.num_heads, -1).transpose(1, 2)

@@ -32,8 +32,8 @@ class LearnedSelection(MixerSpec):
         num_heads: H; must divide the width.
         cap: m, the most positions served: a number, or a policy of the length of the sequence.
         penalty: Weight of the auxiliary loss that closes gates where more than ``cap`` are open.
-            At 0 nothing frees the slots that useless early positions take; at 1 gates close before
-            the task has shown which ones are of use.
+            At 0 nothing frees the slots that useless early positions take. A larger weight frees
+            them sooner, and costs useful gates where a sequence needs just as many as there are.
     """
 
     name: ClassVar[str] = "learned_selection"

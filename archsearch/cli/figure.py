@@ -1,0 +1,266 @@
+"""The front as a figure: accuracy against cost, references beside it, labels that hide nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
+from archsearch.cli._figure_file import check_path
+from archsearch.cli._picture import cost_label
+from archsearch.cli._text import human
+from archsearch.errors import StoreError
+from archsearch.records import Front, FrontRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+# told apart by people who do not see red or green
+_MEMBER = "#0b5fa5"
+_REFERENCE = "#b8510d"
+_FAINT = "#9aa0a6"
+_PLACES = tuple(
+    (radius, angle)
+    for radius in (8, 13, 20, 29, 40, 54, 72)
+    for angle in (35, -35, 145, -145, 90, -90, 0, 180)
+)
+_LEAST_LINE = 14
+
+Shift = tuple[float, float]
+
+
+def plot_front(front: Front, path: Path, title: str) -> None:
+    """Draws a front to a .png, .svg or .pdf file.
+
+    Args:
+        front: Members, dominated designs and references.
+        path: Its suffix chooses the format.
+        title: Above the figure.
+
+    Raises:
+        InputError: The suffix is not known, or the folder does not exist.
+        StoreError: The file cannot be written.
+    """
+    check_path(path)
+    import matplotlib as mpl
+
+    # never pyplot: no window system, and no figure left open
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    # equal fronts give equal files: no date, no random ids
+    with mpl.rc_context(style | {"svg.hashsalt": "archsearch"}):
+        figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
+        # labels are placed by the pixels that this canvas gives them, whatever the format
+        _draw(figure, FigureCanvasAgg(figure), front, title)
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        try:
+            figure.savefig(path, metadata=metadata.get(path.suffix.lower()))
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _draw(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> None:
+    axes = figure.add_subplot()
+    references = [row for row in front.references if row.outcome.was_trained]
+    shown = [*front.members, *front.dominated, *references]
+    axes.set_title(title, loc="left", fontsize=11, wrap=True)
+    axes.set_xlabel(f"{cost_label(front)} (log scale)")
+    axes.set_ylabel("accuracy, mean over the test cells")
+    if not shown:
+        axes.text(0.5, 0.5, "no completed trial yet", transform=axes.transAxes, ha="center")
+        return
+    _set_limits(axes, shown)
+    levels = _draw_levels(axes, references)
+    if front.dominated:
+        _scatter(axes, front.dominated, "o", _FAINT, "trained, dominated", size=14, alpha=0.5)
+    _draw_members(axes, front.members)
+    if references:
+        _scatter(axes, references, "D", _REFERENCE, "references", size=34)
+    axes.grid(visible=True, which="major", alpha=0.2)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.13),
+        ncols=5,
+        frameon=False,
+        fontsize=8,
+        columnspacing=1.4,
+        handlelength=1.6,
+        handletextpad=0.5,
+    )
+    labels = [(row, str(row.number), _MEMBER) for row in front.members]
+    labels += [(row, row.name, _REFERENCE) for row in references]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    # labels stand where they were placed only if nothing moves any more
+    figure.set_layout_engine("none")
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    _label(axes, renderer, labels, shown, _step_corners(axes, front.members), levels)
+
+
+def _cost(row: FrontRow) -> float:
+    return max(row.cost, 1.0)
+
+
+def _set_limits(axes: Axes, shown: Sequence[FrontRow]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    logs = [math.log10(_cost(row)) for row in shown]
+    margin = max(0.12 * (max(logs) - min(logs)), 0.1)
+    axes.set_xscale("log")
+    axes.set_xlim(10 ** (min(logs) - margin), 10 ** (max(logs) + margin))
+    least = min(row.accuracy for row in shown)
+    axes.set_ylim(max(-0.05, least - 0.12), 1.07)
+    narrow = max(logs) - min(logs) < 1.7
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_levels(axes: Axes, references: Sequence[FrontRow]) -> list[float]:
+    """Lines at the floor and the ceiling that gaps are measured between."""
+    levels = []
+    for names, text in (((CONV_ONLY,), "convolutions only"), (FULL_ATTENTION, "full attention")):
+        found = [r.accuracy for r in references if r.name.split(" @")[0] in names]
+        if found:
+            style = ":" if CONV_ONLY in names else "--"
+            levels.append(max(found))
+            axes.axhline(levels[-1], linestyle=style, color=_REFERENCE, linewidth=1, label=text)
+    return levels
+
+
+def _step_corners(axes: Axes, members: Sequence[FrontRow]) -> list[tuple[float, float]]:
+    """A price buys the accuracy of the best design that costs no more: steps rise at a member."""
+    corners: list[tuple[float, float]] = []
+    for row in members:
+        if corners:
+            corners.append((_cost(row), corners[-1][1]))
+        corners.append((_cost(row), row.accuracy))
+    if corners:
+        corners.append((axes.get_xlim()[1], corners[-1][1]))
+    return corners
+
+
+def _draw_members(axes: Axes, members: Sequence[FrontRow]) -> None:
+    if not members:
+        return
+    xs, ys = zip(*_step_corners(axes, members), strict=True)
+    axes.plot(xs, ys, color=_MEMBER, linewidth=1.2, alpha=0.7)
+    _scatter(axes, members, "o", _MEMBER, "front (trial number)", size=40)
+
+
+def _scatter(
+    axes: Axes,
+    rows: Sequence[FrontRow],
+    marker: str,
+    color: str,
+    label: str,
+    *,
+    size: float,
+    alpha: float = 1.0,
+) -> None:
+    axes.scatter(
+        [_cost(row) for row in rows],
+        [row.accuracy for row in rows],
+        s=size,
+        marker=marker,
+        color=color,
+        alpha=alpha,
+        label=label,
+        linewidths=0.6,
+        edgecolors="white",
+        zorder=3,
+    )
+
+
+def _label(
+    axes: Axes,
+    renderer: Any,
+    labels: Sequence[tuple[FrontRow, str, str]],
+    shown: Sequence[FrontRow],
+    corners: Sequence[Shift],
+    levels: Sequence[float],
+) -> None:
+    """Puts each label at the nearest place around its mark where it hides nothing."""
+    from matplotlib.transforms import Bbox
+
+    scale = renderer.dpi / 72
+    half = 4.5 * scale
+    taken = [
+        Bbox.from_extents(x - half, y - half, x + half, y + half)
+        for x, y in axes.transData.transform([(_cost(row), row.accuracy) for row in shown])
+    ]
+    pixels = axes.transData.transform(corners or [(1.0, 0.0)])
+    lines = [
+        Bbox.from_extents(min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
+        for a, b in pairwise(pixels)
+    ]
+    inside = axes.get_window_extent(renderer)
+    for level in levels:
+        height = axes.transData.transform((1.0, level))[1]
+        lines.append(Bbox.from_extents(inside.x0, height, inside.x1, height))
+    for row, text, color in labels:
+        note = axes.annotate(
+            text,
+            (_cost(row), row.accuracy),
+            xytext=(0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            color=color,
+            fontsize=8,
+            zorder=4,
+        )
+        size = note.get_window_extent(renderer)
+        shift = _best_shift(size, taken, lines, inside, scale)
+        note.set_position((shift[0] / scale, shift[1] / scale))
+        taken.append(size.translated(*shift))
+        _connect(axes, row, shift, size, scale, color)
+
+
+def _best_shift(
+    size: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox], inside: Bbox, scale: float
+) -> Shift:
+    """In pixels; the nearest of those that hide least."""
+    best = (0.0, 0.0)
+    least = math.inf
+    for radius, angle in _PLACES:
+        x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        # the radius is to the label's edge, not to its middle
+        shift = (
+            radius * scale * x + size.width / 2 * (x > 0.1) - size.width / 2 * (x < -0.1),
+            radius * scale * y,
+        )
+        box = size.translated(*shift).padded(1.5 * scale)
+        within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
+        # a line may be crossed sooner than a mark or a label
+        hidden = 1.0 * sum(box.overlaps(other) for other in taken) + 9 * (not within)
+        hidden += 0.3 * any(box.overlaps(line) for line in lines)
+        if hidden < least:
+            best, least = shift, hidden
+        if not hidden:
+            break
+    return best
+
+
+def _connect(axes: Axes, row: FrontRow, shift: Shift, size: Bbox, scale: float, color: str) -> None:
+    """A thin line from a label to its mark, where it does not stand beside it."""
+    # from the point of the label that is nearest to the mark
+    x = shift[0] - max(-size.width / 2, min(size.width / 2, shift[0]))
+    y = shift[1] - max(-size.height / 2, min(size.height / 2, shift[1]))
+    if math.hypot(x, y) / scale < _LEAST_LINE:
+        return
+    start = (x / scale, y / scale)
+    axes.annotate(
+        "",
+        (_cost(row), row.accuracy),
+        xytext=start,
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
+    )

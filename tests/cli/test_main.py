@@ -1,0 +1,194 @@
+"""The entry point: help, exit codes, one line an error, nothing heavy imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from archsearch import __version__
+from archsearch.cli import COMMANDS, app, main
+from archsearch.errors import InputError
+
+from .conftest import Ran
+
+OPTIONS = {
+    "status": ["DIR", "--json"],
+    "front": ["DIR", "--plot", "--all", "--json"],
+    "show": ["DIR", "TRIAL", "--json"],
+    "space": ["[FILE]", "--samples", "--schema", "--no-estimate", "--json"],
+    "mixers": ["[NAME]", "--json"],
+}
+"""Frozen: who changes one changes the scripts of our users."""
+
+HEAVY = ("torch", "ray", "optuna", "sqlalchemy", "matplotlib", "scipy", "rich")
+
+Cli = Callable[..., Ran]
+
+
+def _registered(command: str) -> list[str]:
+    group = typer.main.get_command(app)
+    params = group.commands[command].params  # type: ignore[attr-defined]
+    return [p.opts[0] if p.param_type_name == "option" else p.metavar for p in params]
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_options_are_frozen(command: str) -> None:
+    assert _registered(command) == OPTIONS[command]
+
+
+def test_all_commands_are_registered() -> None:
+    assert tuple(typer.main.get_command(app).commands) == COMMANDS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
+def test_help_lists_the_commands(cli: Cli, arguments: list[str]) -> None:
+    ran = cli(*arguments)
+    assert ran.code == 0
+    assert ran.err == ""
+    for name in OPTIONS:
+        assert f"\n  {name} " in ran.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_in_plain_text(cli: Cli, command: str) -> None:
+    ran = cli(command, "--help")
+    assert ran.code == 0
+    assert ran.out.startswith(f"Usage: archsearch {command} ")
+    assert "\x1b" not in ran.out
+    assert "╭" not in ran.out
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version") == (0, f"archsearch {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frnt"], "no such command 'frnt'; did you mean 'front'?"),
+        (["front"], "missing argument 'DIR'"),
+        (["front", "x", "y"], "got unexpected extra argument"),
+        (["front", "--jsn", "x"], "no such option: --jsn; did you mean '--json'?"),
+        (["front", "x", "--plot"], "option '--plot' requires an argument"),
+        (["space", "x", "--samples", "many"], "invalid value for '--samples'"),
+        (["space", "x", "--samples", "-1"], "invalid value for '--samples'"),
+        (["--quiet"], "no such option: --quiet"),
+        (["space"], "missing argument 'FILE'"),
+        (["space", "nowhere.yaml"], "nowhere.yaml"),
+        (["front", "nowhere"], "nowhere: there is no such folder"),
+        (["front", ""], "is not a campaign's folder"),
+        (["mixers", "atention"], "unknown mixer 'atention'; did you mean 'attention'?"),
+        (["mixers", "\x1b[31m\nx"], "unknown mixer"),
+        (["front", "nowhere", "--plot", "a.gif"], "a.gif: got suffix '.gif'; must be one of"),
+        (["front", "nowhere", "--plot", "no/such/a.png"], "there is no folder 'no/such'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(cli: Cli, arguments: list[str], message: str) -> None:
+    ran = cli(*arguments)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.startswith("archsearch: error: ")
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+    assert "\x1b" not in ran.err
+
+
+def test_every_problem_has_its_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise InputError(["first", "second"])
+
+    monkeypatch.setattr("archsearch.cli._read.read", fail)
+    ran = cli("front", "x")
+    assert ran == (2, "", "archsearch: error: first\narchsearch: error: second\n")
+
+
+def test_an_unexpected_exception_is_one_line_unless_debugged(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise ValueError("boom\nand more")
+
+    monkeypatch.setattr("archsearch.cli._read.read", fail)
+    ran = cli("front", "x")
+    assert ran == (
+        1,
+        "",
+        "archsearch: internal error: ValueError: boom and more;"
+        " run again with --debug and report it\n",
+    )
+    for arguments in (["--debug", "front", "x"], ["front", "x", "--debug"]):
+        assert "Traceback (most recent call last)" in cli(*arguments).err
+
+
+def test_ctrl_c_is_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("archsearch.cli._read.read", interrupt)
+    ran = cli("front", "x")
+    assert ran.code == 130
+    assert "Traceback" not in ran.err
+
+
+def test_main_returns_the_code_of_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(_: Path) -> None:
+        raise typer.Exit(75)
+
+    monkeypatch.setattr("archsearch.cli._read.read", leave)
+    assert main(["front", "x"]) == 75
+
+
+def _python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_light_commands_import_nothing_heavy(campaign: Path) -> None:
+    code = f"""
+import io, json, sys
+from contextlib import redirect_stdout
+from archsearch.cli import main
+found = {{}}
+for arguments in json.loads(sys.argv[1]):
+    with redirect_stdout(io.StringIO()):
+        assert main(arguments) == 0
+    found[" ".join(arguments)] = [name for name in {HEAVY!r} if name in sys.modules]
+print(json.dumps(found))
+"""
+    where = str(campaign)
+    asked = [["--help"], ["--version"], ["front", where], ["status", where], ["show", where, "2"]]
+    asked.append(["mixers", "attention"])
+    ran = _python(code, json.dumps(asked))
+    assert ran.returncode == 0, ran.stderr
+    assert list(json.loads(ran.stdout).values()) == [[]] * len(asked)
+
+
+def test_help_does_not_even_import_numpy() -> None:
+    ran = _python(
+        "import sys; from archsearch.cli import main; main(['--help']);"
+        " assert not {'numpy', 'pydantic', 'yaml'} & set(sys.modules)"
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from archsearch.cli import main; sys.exit(main())",
+    ]
+    with subprocess.Popen(
+        [*command, "space", "--schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        complaints = process.stderr.read()
+        assert process.wait(60) == 0
+    assert complaints == b""

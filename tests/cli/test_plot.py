@@ -1,0 +1,97 @@
+"""``front --plot``: the figure and its labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from archsearch.campaign.front import build_front
+from archsearch.cli.figure import _draw, plot_front
+from archsearch.errors import InputError
+from archsearch.objectives import OBJECTIVES
+from archsearch.records import Front
+from archsearch.space import loads
+
+from .conftest import CAMPAIGN, Ran, reference_records, trial_records
+
+Cli = Callable[..., Ran]
+AXES = (OBJECTIVES["accuracy"], OBJECTIVES["flops"])
+
+
+def _front() -> Front:
+    file = loads(CAMPAIGN)
+    return build_front([*reference_records(file), *trial_records(file)], AXES, (0.245, 2e7))
+
+
+def _crowded(count: int) -> Front:
+    file = loads(CAMPAIGN)
+    model = trial_records(file)[1]
+    assert model.price is not None
+    trials = [
+        model.model_copy(
+            update={
+                "number": i,
+                "accuracy": 0.3 + 0.69 * i / count,
+                "price": model.price.model_copy(update={"flops": int(2e6 * 1.08**i)}),
+            }
+        )
+        for i in range(count)
+    ]
+    return build_front([*reference_records(file), *trials], AXES, (0.245, 2e7))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
+)
+def test_each_format(cli: Cli, campaign: Path, tmp_path: Path, suffix: str, magic: bytes) -> None:
+    path = tmp_path / f"front{suffix}"
+    ran = cli("front", campaign, "--plot", path)
+    assert ran.code == 0
+    assert ran.out.endswith(f"picture: {path}\n")
+    assert path.read_bytes().startswith(magic)
+
+
+def test_json_stays_alone_beside_a_plot(cli: Cli, campaign: Path, tmp_path: Path) -> None:
+    json.loads(cli("front", campaign, "--json", "--plot", tmp_path / "a.png").out)
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_an_empty_front_is_drawn_as_such(tmp_path: Path) -> None:
+    plot_front(build_front([], AXES, None), tmp_path / "empty.svg", "nothing")
+    assert (tmp_path / "empty.svg").stat().st_size > 1000
+
+
+def test_equal_fronts_give_equal_files(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        plot_front(_front(), tmp_path / name, "same")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["front.gif", "front", "front.png.txt"])
+def test_an_unknown_suffix_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"must be one of \.png, \.svg, \.pdf"):
+        plot_front(_front(), tmp_path / name, "x")
+
+
+@pytest.mark.parametrize("front", [_front(), _crowded(24)], ids=["usual", "crowded"])
+def test_labels_overlap_neither_each_other_nor_the_border(front: Front) -> None:
+    figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    _draw(figure, canvas, front, "a title")
+    canvas.draw()
+    (axes,) = figure.axes
+    notes = [t for t in axes.texts if isinstance(t, Annotation) and t.get_text()]
+    shown = {note.get_text() for note in notes}
+    assert {str(row.number) for row in front.members} <= shown
+    assert {row.name for row in front.references if row.outcome.was_trained} <= shown
+    boxes = [note.get_window_extent(canvas.get_renderer()) for note in notes]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    inside = axes.get_window_extent().padded(2)
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
