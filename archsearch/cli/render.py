@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from archsearch.cli._front_rows import COLUMNS_OF_LIVE, front_columns, front_rows, live_row
 from archsearch.cli._picture import Role, cost_label, picture, trained_references
 from archsearch.cli._text import Column, aligned, duration, plain, width
+from archsearch.objectives import LEAST_GAP
 from archsearch.records import Front, FrontRow
 
 if TYPE_CHECKING:
@@ -173,13 +174,11 @@ def _rich_table(
 
 def print_front(front: Front, *, with_dominated: bool = False, n_max: int | None = None) -> None:
     """The table of the front with the references below, and the picture on a terminal."""
-    if not front.members:
-        trained = bool(front.dominated)
-        print_line(
-            "no design is better than convolutions alone yet (--all lists those that were trained)"
-            if trained
-            else "no completed trial yet"
-        )
+    if not front.members and not front.dominated:
+        print_line("no completed trial yet")
+    elif not front.members:
+        hint = "" if with_dominated else " (--all lists those that were trained)"
+        print_line(f"no design is {LEAST_GAP:g} better than convolutions alone yet{hint}")
     rows = front_rows(front, with_dominated=with_dominated)
     if rows:
         texts, styles = [row.texts for row in rows], [row.style for row in rows]

@@ -142,7 +142,7 @@ def test_front_without_a_design_above_convolutions(cli: Cli, tmp_path: Path) -> 
     build(tmp_path / "poor", reference_records(file), [poor])
     ran = cli("front", tmp_path / "poor")
     assert ran.code == 0
-    assert ran.out.startswith("no design is better than convolutions alone yet")
+    assert ran.out.startswith("no design is 0.05 better than convolutions alone yet (--all")
     assert ran.out.count("reference") == 6
 
 
