@@ -25,7 +25,7 @@ def spec_of(component: Component) -> MixerSpec:
     except ValidationError as error:
         raise InputError(
             [
-                f"{component.name}.{'.'.join(str(p) for p in e['loc'])}: got {e['input']!r}; {e['msg']}"
+                f"{component.name}.{'.'.join(map(str, e['loc']))}: got {e['input']!r}; {e['msg']}"
                 for e in error.errors()
             ]
         ) from None

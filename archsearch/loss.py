@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _ROWS = 256
-"""Rows whose logits exist at a time: at V = 8192 they fit the second-level cache's neighbourhood."""
+"""Rows whose logits exist at a time: 8 MB at V = 8192, which the caches hold."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -58,15 +58,17 @@ def linear_cross_entropy(
         answer_M: Class indices.
         dtype: Type of the matrix products; the softmax runs in the type of ``hidden_MD``.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(hidden_MD, weight_VD, answer_M, dtype)
+    loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden_MD, weight_VD, answer_M, dtype
+    )
     return loss
 
 
 class AnswerScores(NamedTuple):
-    """Per labelled position: is the largest logit the answer's, and the answer's log-probability."""
+    """Of each labelled position: is the answer's logit the largest, and its log-probability."""
 
-    correct_M: Tensor
-    log_probability_M: Tensor
+    correct: Tensor
+    log_probability: Tensor
 
 
 @torch.no_grad()

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from archsearch.architecture import Architecture, Block
 from archsearch.canonical import canonicalise, spec_of
 from archsearch.mixers import modules
+from archsearch.mixers._module import ChannelMixer, SequenceMixer
 from archsearch.mixers.base import MixerContext
 
 EMBEDDING_STD = 0.02
+
+Mixer = SequenceMixer | ChannelMixer
 
 
 def _norm(kind: str, d_model: int) -> nn.Module:
@@ -28,10 +31,10 @@ class _Block(nn.Module):
     def __init__(self, block: Block, norm: str, context: MixerContext) -> None:
         super().__init__()
         self.norm = _norm(norm, context.d_model)
-        self.sequence = modules.get(block.sequence.name)(spec_of(block.sequence), context)
+        self.sequence: Mixer = modules.get(block.sequence.name)(spec_of(block.sequence), context)
         channel = spec_of(block.channel)
         self.channel_norm: nn.Module | None = None
-        self.channel: nn.Module | None = None
+        self.channel: Mixer | None = None
         if not channel.skipped:
             self.channel_norm = _norm(norm, context.d_model)
             self.channel = modules.get(block.channel.name)(channel, context)
@@ -131,20 +134,24 @@ def initialise(model: HybridModel, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            module.weight.normal_(0.0, EMBEDDING_STD, generator=generator)
-        elif isinstance(module, nn.Linear):
-            module.weight.normal_(0.0, 1 / math.sqrt(module.in_features), generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
-            module.reset_parameters()
-        elif isinstance(module, nn.Conv1d):
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            module.weight.uniform_(-bound, bound, generator=generator)
-            if module.bias is not None:
-                module.bias.uniform_(-bound, bound, generator=generator)
+        _draw(module, generator)
     for block in model.blocks:
-        for mixer in (block.sequence, block.channel):
-            if mixer is not None:
-                mixer.initialise(generator)
+        assert isinstance(block, _Block)
+        block.sequence.initialise(generator)
+        if block.channel is not None:
+            block.channel.initialise(generator)
+
+
+def _draw(module: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(module, nn.Embedding):
+        module.weight.normal_(0.0, EMBEDDING_STD, generator=generator)
+    elif isinstance(module, nn.Linear):
+        module.weight.normal_(0.0, 1 / math.sqrt(module.in_features), generator=generator)
+        if module.bias is not None:
+            module.bias.zero_()
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        module.reset_parameters()
+    elif isinstance(module, nn.Conv1d):
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        for parameter in module.parameters(recurse=False):
+            parameter.uniform_(-bound, bound, generator=generator)

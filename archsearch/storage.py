@@ -1,7 +1,7 @@
 """The campaign's store: an Optuna study, its trials as records, and nothing else.
 
-One driver writes. With SQLite the file is ``study.db`` in the campaign's folder, in write-ahead mode
-with full synchronisation while a driver runs, folded into one file at a clean end so that a
+One driver writes. With SQLite the file is ``study.db`` in the campaign's folder, in write-ahead
+mode with full synchronisation while a driver runs, folded into one file at a clean end so that a
 read-only copy opens. References are a second study of the same storage: never proposed, never
 members.
 """
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from archsearch.errors import StoreError
+from archsearch.errors import InputError, StoreError
 from archsearch.records import TrialRecord, seal, unseal
 
 SQLITE_FILE = "study.db"
@@ -28,8 +28,15 @@ _FOLD_SECONDS = 2
 
 
 def default_url(directory: Path) -> str:
-    """The SQLite file of a campaign's folder."""
-    return f"sqlite:///{(directory / SQLITE_FILE).resolve()}"
+    """The SQLite file of a campaign's folder.
+
+    Raises:
+        InputError: Its path cannot be written as a URL.
+    """
+    path = str((directory / SQLITE_FILE).resolve())
+    if "?" in path:
+        raise InputError(f"{path}: a '?' would end the study's URL; choose another folder")
+    return f"sqlite:///{path}"
 
 
 def _sqlite_path(url: str) -> Path | None:
@@ -67,7 +74,10 @@ class Store:
         self._open: dict[int, optuna.Trial] = {}
         try:
             storage = self._connect(url, create)
-            directions = ["maximize" if up else "minimize" for up in maximise]
+            directions = [
+                optuna.study.StudyDirection.MAXIMIZE if up else optuna.study.StudyDirection.MINIMIZE
+                for up in maximise
+            ]
             if create:
                 self.study = optuna.create_study(
                     storage=storage, study_name=name, directions=directions, load_if_exists=True
@@ -191,7 +201,7 @@ class Store:
 
     def close(self) -> None:
         """Ends the connection and folds SQLite's log into its file."""
-        storage = self.study._storage
+        storage: Any = self.study._storage
         backend = getattr(storage, "_backend", storage)
         backend.remove_session()
         backend.engine.dispose()
@@ -217,7 +227,7 @@ def _sqlite_mode(path: Path, mode: str) -> None:
 def _synchronise_fully(engine: Any) -> None:
     import sqlalchemy
 
-    @sqlalchemy.event.listens_for(engine, "connect")  # type: ignore[untyped-decorator]
+    @sqlalchemy.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA synchronous=FULL")
 

@@ -215,11 +215,11 @@ def _score(run: Run, cell: Cell, split: Split, queries: int) -> CellScore:
         hidden = run.model.hidden_at(tokens, positions)
         weight = run.model.embedding.weight
         scores = score_answers(hidden, weight, answers.flatten(), run.dtype)
-        correct.append(scores.correct_M.cpu().numpy())
-        log_probability.append(scores.log_probability_M.double().cpu().numpy())
+        correct.append(scores.correct.cpu().numpy())
+        log_probability.append(scores.log_probability.double().cpu().numpy())
         distance.append(batch.key_distance.ravel())
     hits = np.concatenate(correct)
-    bins = ()
+    bins: tuple[DistanceBin, ...] = ()
     if split is Split.TEST:
         bins = tuple(
             DistanceBin(low=low, high=high, accuracy=accuracy, queries=count)
@@ -240,10 +240,10 @@ def save(run: Run, path: Path, *, with_optimizer: bool) -> None:
     """Writes the run (or its weights alone) as safetensors."""
     tensors = {f"model.{k}": v.detach().cpu() for k, v in run.model.state_dict().items()}
     if with_optimizer:
-        names = {parameter: name for name, parameter in run.model.named_parameters()}
-        for parameter, state in run.optimizer.state.items():
+        for name, parameter in run.model.named_parameters():
+            state = run.optimizer.state[parameter]
             for key in _ADAM_STATE:
-                tensors[f"adam.{key}.{names[parameter]}"] = state[key].detach().cpu()
+                tensors[f"adam.{key}.{name}"] = state[key].detach().cpu()
     progress = {
         "step": run.step,
         "curve": [point.model_dump(mode="json") for point in run.curve],

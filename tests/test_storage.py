@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.costs import price
-from archsearch.errors import StoreError
+from archsearch.errors import InputError, StoreError
 from archsearch.records import Failure, FailureKind, TrialOutcome, TrialRecord, seal, unseal
 from archsearch.storage import Store, default_url, read_records, redacted
 from tests.helpers import design, made_up, request
@@ -59,9 +59,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         failed = number % 20 == 7
         store.tell(
             record(number).model_copy(
-                update={"failure": Failure(kind=FailureKind.LOST, message="gone")}
-                if failed
-                else {}
+                update={"failure": Failure(kind=FailureKind.LOST, message="gone")} if failed else {}
             ),
             None if failed else [0.1, 3.0],
         )
@@ -178,7 +176,7 @@ def test_a_copy_made_under_a_live_driver_is_read(copy: Path, tmp_path: Path) -> 
 def test_a_changed_record_is_noticed_and_named(copy: Path, number: int) -> None:
     def damaged(text: str) -> str:
         return text.replace(f'"{number:016x}"', f'"{number + 1:016x}"').replace(
-            f"\\\"{number:016x}\\\"", f"\\\"{number + 1:016x}\\\""
+            f'\\"{number:016x}\\"', f'\\"{number + 1:016x}\\"'
         )
 
     with sqlite3.connect(copy / "study.db") as connection:
@@ -255,12 +253,18 @@ def test_what_was_half_made_is_completed(tmp_path: Path) -> None:
 
 
 def test_odd_names_of_folders_are_no_sql_and_no_uri(tmp_path: Path) -> None:
-    folder = tmp_path / "a b?c#d%20é'"
+    folder = tmp_path / "a b#d%20é'&x=:@"
     folder.mkdir()
     store = store_at(folder, create=True)
     store.tell(record(store.ask()), [0.5, 1.0])
     store.close()
     assert len(read_records(default_url(folder), NAME)) == 1
+    assert names(tmp_path) == {folder.name}
+
+
+def test_a_question_mark_in_a_folders_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choose another folder"):
+        default_url(tmp_path / "a?b")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +275,10 @@ def test_odd_names_of_folders_are_no_sql_and_no_uri(tmp_path: Path) -> None:
         ("postgresql://:secret@h/db", "postgresql://:***@h/db"),
         ("postgresql://u@h/db", "postgresql://u@h/db"),
         ("postgresql://h:5432/db", "postgresql://h:5432/db"),
-        ("postgresql://h/db?user=u&password=secret&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        (
+            "postgresql://h/db?user=u&password=secret&x=1",
+            "postgresql://h/db?user=u&password=***&x=1",
+        ),
         ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
     ],
 )

@@ -132,7 +132,7 @@ class Campaign:
         if file.digest != settings.space_digest:
             raise ResumeRefusedError(
                 f"{space_path}: changed since the campaign began (digest {file.digest}, was"
-                f" {settings.space_digest}); restore it, or start a new campaign with 'archsearch run'"
+                f" {settings.space_digest}); restore it, or start a new one with 'archsearch run'"
             )
         return cls(directory, file, settings)
 
@@ -158,8 +158,8 @@ def check_versions(settings: Settings) -> list[str]:
             continue
         if _release(then) != _release(now):
             raise ResumeRefusedError(
-                f"{name} is {now}, the campaign began with {then}; install {name}=={then} to resume,"
-                " or start a new campaign"
+                f"{name} is {now}, the campaign began with {then};"
+                f" install {name}=={then} to resume, or start a new campaign"
             )
         warnings.append(f"{name} is {now}, the campaign began with {then}")
     return warnings
@@ -236,7 +236,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def new_settings(file: CampaignFile, **overrides: object) -> Settings:
-    """Settings of a campaign that begins now; ``None`` among the overrides keeps the file's value."""
+    """Settings of a campaign that begins now; an override that is ``None`` keeps the file's."""
     chosen = {key: value for key, value in overrides.items() if value is not None}
     now = datetime.now(UTC)
     base: dict[str, object] = {

@@ -9,15 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from archsearch.architecture import Architecture
 from archsearch.campaign import policy
 from archsearch.campaign.config import RUNS, Campaign
 from archsearch.campaign.front import build_front, conv_only, cost_of
 from archsearch.campaign.policy import Action, SearchState
+from archsearch.campaign.progress import (
+    Ending,
+    EndKind,
+    Observer,
+    Snapshot,
+    Stop,
+    name_of,
+    told_line,
+)
 from archsearch.campaign.proposals import Proposer, now_text
 from archsearch.campaign.references import FULL_ATTENTION, reference_designs, widths
 from archsearch.costs import price
@@ -45,61 +51,19 @@ _EVALUATED = (
 )
 
 
-@dataclass
-class Stop:
-    """The user's wish to end: set from a signal handler, read by the driver."""
-
-    draining: bool = False
-    cancelled: bool = False
-
-
 @dataclass(frozen=True)
-class Snapshot:
-    """What a live display shows.
+class WorkerSettings:
+    """What a worker may use.
 
     Attributes:
-        phase: ``references``, ``search`` or ``draining``.
-        counts: Trials by outcome.
-        running: One line for each run in flight.
-        front: The front so far.
-        target_trials: The budget; None if there is only a time budget.
-        core_use: Share of worker slots that were busy so far.
+        threads: Torch threads of a request.
+        memory_limit_bytes: Largest data segment; None for no limit.
+        device: Where models are trained.
     """
 
-    phase: str
-    counts: dict[str, int]
-    running: tuple[str, ...]
-    front: Front | None
-    target_trials: int | None
-    elapsed_seconds: float
-    eta_seconds: float | None
-    core_use: float | None
-
-
-class Observer(Protocol):
-    """Is told what happens; decides nothing."""
-
-    def event(self, text: str) -> None:
-        """Something worth a line happened."""
-
-    def update(self, snapshot: Snapshot) -> None:
-        """The state, about every second."""
-
-
-class EndKind(StrEnum):
-    """How a driver's work ended."""
-
-    FINISHED = "finished"
-    DRAINED = "drained"
-    CANCELLED = "cancelled"
-    ABORTED = "aborted"
-
-
-class Ending(NamedTuple):
-    """How and why a driver's work ended."""
-
-    kind: EndKind
-    reason: str
+    threads: int = 1
+    memory_limit_bytes: int | None = None
+    device: str = "cpu"
 
 
 @dataclass
@@ -118,8 +82,7 @@ class Driver:
         executor: Carries out requests.
         observer: Is told what happens.
         stop: How the user ends it.
-        threads: Torch threads of a request.
-        memory_limit_bytes: Of a worker; None for no limit.
+        worker: What a worker may use.
     """
 
     def __init__(
@@ -129,19 +92,14 @@ class Driver:
         executor: Executor,
         observer: Observer,
         stop: Stop,
-        *,
-        threads: int = 1,
-        memory_limit_bytes: int | None = None,
-        device: str = "cpu",
+        worker: WorkerSettings,
     ) -> None:
         self._campaign = campaign
         self._store = store
         self._executor = executor
         self._observer = observer
         self._stop = stop
-        self._threads = threads
-        self._memory_limit_bytes = memory_limit_bytes
-        self._device = device
+        self._worker = worker
         self._records = {(r.reference, r.number): r for r in store.records()}
         self._proposer = Proposer(campaign, store, self._records.values())
         self._flights: dict[int, _Flight] = {}
@@ -207,7 +165,7 @@ class Driver:
         all_widths = widths(file)
         if self._campaign.settings.reference_widths == "default":
             all_widths = all_widths[:1]
-        planned = []
+        planned: list[TrialRecord] = []
         for width in all_widths:
             suffix = "" if width == all_widths[0] else f" @d{width}"
             for name, design in reference_designs(file, width).items():
@@ -324,12 +282,12 @@ class Driver:
             to_step=step.to_step,
             checkpoint=None if checkpoint is None else str(checkpoint),
             directory=str(base / str(step.to_step)),
-            threads=self._threads,
+            threads=self._worker.threads,
             deadline_seconds=policy.deadline_seconds(
                 [e.seconds for r in self._records.values() for e in r.evaluations]
             ),
-            memory_limit_bytes=self._memory_limit_bytes,
-            device=self._device,
+            memory_limit_bytes=self._worker.memory_limit_bytes,
+            device=self._worker.device,
         )
         record = record.model_copy(update={"attempts": record.attempts + 1})
         self._records[record.reference, record.number] = record
@@ -356,7 +314,7 @@ class Driver:
         record, result = flight.record, answer.result
         if isinstance(result, Failure):
             if policy.tries_again(result, record.attempts):
-                self._observer.event(f"{_name(record)}: {result.message}; trying again")
+                self._observer.event(f"{name_of(record)}: {result.message}; trying again")
                 self._submit(record)
                 return
             changes: dict[str, object] = {"outcome": TrialOutcome.FAILED, "failure": result}
@@ -384,7 +342,7 @@ class Driver:
         self._store.set_elapsed_seconds(self._elapsed_seconds())
         self._records[key] = record
         self._proposer.remember(record)
-        self._observer.event(_told(record))
+        self._observer.event(told_line(record))
         self._observer.update(self._snapshot())
 
     # display
@@ -397,7 +355,7 @@ class Driver:
             phase=self._phase,
             counts=front.counts,
             running=tuple(
-                f"{_name(f.record)}: {f.record.architecture}" for f in self._flights.values()
+                f"{name_of(f.record)}: {f.record.architecture}" for f in self._flights.values()
             ),
             front=front,
             target_trials=state.target,
@@ -419,10 +377,6 @@ class Driver:
         return left if by_time is None else min(left, by_time)
 
 
-def _name(record: TrialRecord) -> str:
-    return f"trial {record.number}" if record.reference is None else f"reference {record.reference}"
-
-
 def _scored(record: TrialRecord, evaluation: Evaluation) -> dict[str, object]:
     done: Sequence[Evaluation] = (*record.evaluations, evaluation)
     changes: dict[str, object] = {"evaluations": tuple(done)}
@@ -431,28 +385,3 @@ def _scored(record: TrialRecord, evaluation: Evaluation) -> dict[str, object]:
         if evaluation.test:
             changes["accuracy"] = capped_accuracy([cell.accuracy for cell in evaluation.test])
     return changes
-
-
-def _told(record: TrialRecord) -> str:
-    if record.outcome is TrialOutcome.DUPLICATE:
-        detail = f"of trial {record.duplicate_of}"
-    elif record.outcome is TrialOutcome.INFEASIBLE:
-        detail = ", ".join(sorted(record.violations))
-    elif record.failure is not None:
-        detail = record.failure.message
-    else:
-        seconds = sum(e.seconds for e in record.evaluations)
-        detail = (
-            f"accuracy {record.accuracy:.3f}, worst cell {record.worst_cell:.3f}, {seconds:.0f} s"
-        )
-    return f"{_name(record)}: {record.outcome.value} ({detail}): {record.architecture}"
-
-
-def rung_directory(campaign: Campaign, record: TrialRecord) -> Path | None:
-    """Where the last rung of a trained trial was left; None if it was not kept."""
-    if not record.evaluations:
-        return None
-    home = f"ref{-record.number}" if record.reference is not None else str(record.number)
-    # a killed worker may have left an unfinished '<step>.tmp-<pid>' beside them
-    found = [p for p in (campaign.directory / RUNS / home / "0").glob("*") if p.name.isdigit()]
-    return max(found, key=lambda p: int(p.name), default=None)

@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 from archsearch._version import __version__
-from archsearch.campaign.config import Campaign, write_atomically
-from archsearch.campaign.driver import rung_directory
+from archsearch.campaign.config import RUNS, Campaign, write_atomically
 from archsearch.campaign.front import build_front
 from archsearch.errors import InputError, StoreError
 from archsearch.exporters import exporters
@@ -128,3 +127,13 @@ def _copy_weights(campaign: Campaign, record: TrialRecord, to: Path) -> str:
     aside.write_bytes(data)
     aside.replace(to)
     return hashlib.sha256(data).hexdigest()
+
+
+def rung_directory(campaign: Campaign, record: TrialRecord) -> Path | None:
+    """Where the last rung of a trained trial was left; None if it was not kept."""
+    if not record.evaluations:
+        return None
+    home = f"ref{-record.number}" if record.reference is not None else str(record.number)
+    # a killed worker may have left an unfinished '<step>.tmp-<pid>' beside them
+    found = [p for p in (campaign.directory / RUNS / home / "0").glob("*") if p.name.isdigit()]
+    return max(found, key=lambda p: int(p.name), default=None)

@@ -26,7 +26,8 @@ def losses(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[float,
 
 def split(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:
     """References and searched trials."""
-    references, trials = [], []
+    references: list[TrialRecord] = []
+    trials: list[TrialRecord] = []
     for record in records:
         (trials if record.reference is None else references).append(record)
     return references, trials
@@ -74,7 +75,7 @@ def build_front(
     floor_accuracy = floor.accuracy if floor is not None else 0.0
     candidates = [t for t in trials if is_candidate(t, floor_accuracy)]
     points = [losses(t, objectives) for t in candidates]
-    mask = non_dominated(points) if points else []
+    mask: Sequence[bool] = list(non_dominated(points)) if points else []
     members = sorted(
         (t for t, on_front in zip(candidates, mask, strict=True) if on_front),
         key=lambda t: losses(t, objectives)[1],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from archsearch.campaign.config import RUNS, Campaign, probe
-from archsearch.campaign.driver import Driver, Ending, Observer, Stop
+from archsearch.campaign.driver import Driver, WorkerSettings
 from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.progress import Ending, Observer, Stop
 from archsearch.execution import executors
 from archsearch.execution.base import ExecutorOptions
 from archsearch.storage import Store
@@ -27,7 +28,7 @@ class LaunchOptions:
     """
 
     executor: str = "ray"
-    options: ExecutorOptions = ExecutorOptions()
+    options: ExecutorOptions = field(default_factory=ExecutorOptions)
     device: str = "cpu"
 
 
@@ -48,7 +49,7 @@ def launch(
         observer: Is told what happens.
         stop: How the user ends it.
         new: Whether the study is to be made.
-        on_started: Called when the executor runs: signal handlers belong here, for Ray sets its own.
+        on_started: Called when the executor runs: the place for signal handlers, as Ray sets its own.
 
     Raises:
         CampaignHeldError: Another driver is at work.
@@ -73,9 +74,11 @@ def launch(
                     executor,
                     observer,
                     stop,
-                    threads=how.options.cpus_per_trial,
-                    memory_limit_bytes=_memory_limit_bytes(how, executor.slots),
-                    device=how.device,
+                    WorkerSettings(
+                        threads=how.options.cpus_per_trial,
+                        memory_limit_bytes=_memory_limit_bytes(how, executor.slots),
+                        device=how.device,
+                    ),
                 )
                 return driver.run()
         finally:
@@ -83,7 +86,7 @@ def launch(
 
 
 def _never_began(campaign: Campaign) -> bool:
-    """Whether the first driver was killed before it had trained anything, perhaps without a study."""
+    """Whether the first driver was killed before it trained anything, perhaps without a study."""
     return campaign.settings.reference_point is None and not (campaign.directory / RUNS).is_dir()
 
 

@@ -136,7 +136,7 @@ def next_step(training: TrainingConfig, done: Sequence[Evaluation]) -> Step | No
 
 
 def tries_again(failure: Failure, attempts: int) -> bool:
-    """Whether a failed request is worth another attempt: only if the machine, not the code, failed."""
+    """Whether a failed request is worth another attempt: if the machine failed, not the code."""
     return attempts < _ATTEMPTS.get(failure.kind, 1)
 
 

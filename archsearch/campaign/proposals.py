@@ -37,7 +37,7 @@ class Proposer:
         self._store = store
         self._sampler = samplers.get(campaign.settings.sampler)
         self._random = samplers.get("random")
-        # told trials pass through the study's sampler: it has to be of the campaign's kind from the start
+        # what is told passes through the study's sampler, so it is the campaign's from the start
         store.study.sampler = self._sampler(draw_seed(campaign.settings.seed, 0, "told"))
         self._owner: dict[str, int] = {}
         self._rejected: dict[int, TrialOutcome] = {}

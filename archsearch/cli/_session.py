@@ -20,10 +20,10 @@ from archsearch.campaign.config import (
     next_directory,
     probe,
 )
-from archsearch.campaign.driver import EndKind, Ending, Stop
 from archsearch.campaign.exports import export_record, front_of
 from archsearch.campaign.launch import LaunchOptions, launch, resume_command
 from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.progress import Ending, EndKind, Stop
 from archsearch.cli.render import LiveProgress, print_front
 from archsearch.errors import GoalNotMetError, InputError, suggestion
 from archsearch.execution import executors

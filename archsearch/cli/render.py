@@ -22,7 +22,7 @@ from archsearch.records import Front, FrontRow
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from archsearch.campaign.driver import Snapshot
+    from archsearch.campaign.progress import Snapshot
 
 _LEAST_FOLDED = 22
 _LEAST_BELOW = 60

@@ -97,7 +97,7 @@ class Executor(ABC):
 
 
 def carry_out(function: str, request_json: str | bytes) -> tuple[str, str]:
-    """Answers one request in a worker, as a kind and JSON; what the function raises becomes text."""
+    """Answers one request in a worker: a kind and JSON; what the function raises is text."""
     try:
         result = worker_function(function)(EvaluationRequest.model_validate_json(request_json))
         return type(result).__name__, result.model_dump_json()

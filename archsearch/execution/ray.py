@@ -1,8 +1,8 @@
 """Requests as Ray tasks, on this machine or on a running cluster; the only module that knows Ray.
 
 Ray would re-run a crashing task four times, wait for ever on a request that no node can hold, and
-listen on every interface: retries are off, resources are checked first, and a local cluster binds to
-127.0.0.1 with a token of its own.
+listen on every interface: retries are off, resources are checked first, and a local cluster binds
+to 127.0.0.1 with a token of its own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ def _carry_out(function: str, request_json: str, deadline_seconds: float | None)
         faulthandler.cancel_dump_traceback_later()
 
 
+def _verb(options: ExecutorOptions) -> str:
+    return f"joined at {options.address}" if options.address is not None else "started"
+
+
 class RayExecutor(Executor):
     """See ``base.Executor``. Starts a private cluster unless an address is given."""
 
@@ -77,7 +81,7 @@ class RayExecutor(Executor):
             self.close()
             tail = " ".join(str(error).split())[:400]
             raise ClusterError(
-                f"Ray could not be {'joined at ' + options.address if options.address else 'started'}:"
+                f"Ray could not be {_verb(options)}:"
                 f" {type(error).__name__}: {tail}; '--executor serial' runs without Ray"
             ) from error
         self._task = ray.remote(
@@ -131,15 +135,16 @@ class RayExecutor(Executor):
 
     def _count_slots(self) -> int:
         """How many requests fit; an impossible one would otherwise wait for ever."""
-        have = self._ray.cluster_resources()
+        have = self._ray.cluster_resources()  # type: ignore[no-untyped-call]
         fit = int(have.get("CPU", 0) // self._options.cpus_per_trial)
         if self._options.gpus_per_trial > 0:
             fit = min(fit, int(have.get("GPU", 0) / self._options.gpus_per_trial))
         if fit < 1:
+            cpus, gpus = self._options.cpus_per_trial, self._options.gpus_per_trial
             raise ClusterError(
-                f"no room for a trial: it asks for {self._options.cpus_per_trial} CPUs and"
-                f" {self._options.gpus_per_trial:g} GPUs; the cluster has {have.get('CPU', 0):g} and"
-                f" {have.get('GPU', 0):g}; lower --cpus-per-trial or --gpus-per-trial"
+                f"no room for a trial: it asks for {cpus} CPUs and {gpus:g} GPUs; the cluster has"
+                f" {have.get('CPU', 0):g} and {have.get('GPU', 0):g};"
+                " lower --cpus-per-trial or --gpus-per-trial"
             )
         return min(fit, self._options.workers or fit)
 

@@ -8,7 +8,6 @@ import yaml
 
 from archsearch.exporters.base import ArchitectureFile, Exporter
 
-
 _WORDS = ("y", "yes", "n", "no", "on", "off", "true", "false", "null", "nan", "inf")
 
 

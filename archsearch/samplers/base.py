@@ -58,7 +58,8 @@ class TrialSuggest:
     def categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
         """One of the choices."""
         self._reseed(name)
-        value: Scalar = self._trial.suggest_categorical(name, choices)
+        value = self._trial.suggest_categorical(name, choices)
+        assert value is not None
         return value
 
     def integer(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:

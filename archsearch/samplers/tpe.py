@@ -1,4 +1,4 @@
-"""Multi-objective tree-structured Parzen estimator (Ozaki et al. 2022; arXiv 1907.10902, Optuna)."""
+"""Multi-objective tree-structured Parzen estimator (Ozaki et al. 2022), as Optuna has it."""
 
 from __future__ import annotations
 
