@@ -34,8 +34,13 @@ def default_url(directory: Path) -> str:
         InputError: Its path cannot be written as a URL.
     """
     path = str((directory / SQLITE_FILE).resolve())
-    if "?" in path:
-        raise InputError(f"{path}: a '?' would end the study's URL; choose another folder")
+    # versions of SQLAlchemy differ about whether these may be, or have to be, escaped
+    for character in "?%":
+        if character in path:
+            raise InputError(
+                f"{path}: the study's path has a '{character}', which databases' URLs do not"
+                " carry safely; choose another folder"
+            )
     return f"sqlite:///{path}"
 
 
@@ -250,21 +255,30 @@ def read_records(url: str, name: str) -> list[TrialRecord]:
     """
     path = _sqlite_path(url)
     if path is None:
-        store = Store(url, name, objectives=(), maximise=(), create=False)
-        try:
+        with contextlib.closing(_reader(url, name)) as store:
             return store.records()
-        finally:
-            store.close()
-    if not path.is_file():
-        raise StoreError(f"{path}: there is no study")
-    rows = _read_sqlite(path, name)
+    rows = _select(path, _RECORDS_QUERY, (_RECORD, name, f"{name}/references"))
     return [
         unseal(TrialRecord, text, f"{path}: {'trial' if study == name else 'reference'} {number}")
         for study, number, text in rows
     ]
 
 
-_QUERY = """
+def read_elapsed_seconds(url: str, name: str) -> float:
+    """How long drivers have worked on a campaign; read like ``read_records``."""
+    path = _sqlite_path(url)
+    if path is None:
+        with contextlib.closing(_reader(url, name)) as store:
+            return store.elapsed_seconds()
+    rows = _select(path, _ELAPSED_QUERY, (_ELAPSED, name))
+    return float(rows[0][0]) if rows else 0.0
+
+
+def _reader(url: str, name: str) -> Store:
+    return Store(url, name, objectives=(), maximise=(), create=False)
+
+
+_RECORDS_QUERY = """
     SELECT studies.study_name, trials.number, trial_user_attributes.value_json
     FROM trial_user_attributes
     JOIN trials ON trials.trial_id = trial_user_attributes.trial_id
@@ -273,8 +287,18 @@ _QUERY = """
     ORDER BY studies.study_name DESC, trials.number
 """
 
+_ELAPSED_QUERY = """
+    SELECT study_user_attributes.value_json
+    FROM study_user_attributes
+    JOIN studies ON studies.study_id = study_user_attributes.study_id
+    WHERE study_user_attributes."key" = ? AND studies.study_name = ?
+"""
 
-def _read_sqlite(path: Path, name: str) -> list[tuple[str, int, str]]:
+
+def _select(path: Path, query: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Rows whose last column is JSON, decoded."""
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no study")
     quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     last: Exception | None = None
     # a read-only folder cannot hold the shared-memory file: then the file is read as it lies
@@ -282,8 +306,8 @@ def _read_sqlite(path: Path, name: str) -> list[tuple[str, int, str]]:
         try:
             uri = f"file:{quoted}?{mode}"
             with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
-                rows = connection.execute(_QUERY, (_RECORD, name, f"{name}/references")).fetchall()
-                return [(study, int(number), json.loads(text)) for study, number, text in rows]
+                rows = connection.execute(query, values).fetchall()
+                return [(*row[:-1], json.loads(row[-1])) for row in rows]
         except (sqlite3.DatabaseError, ValueError) as error:
             last = error
     raise StoreError(f"{path}: the study cannot be read ({last})")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import tempfile
 from datetime import UTC, datetime
 from importlib import metadata
@@ -90,6 +91,11 @@ class Campaign:
     def n_max(self) -> int:
         """The length at which designs are priced."""
         return self.file.task.longest_test_length
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was trained; before that there may not even be a study."""
+        return self.settings.reference_point is not None or (self.directory / RUNS).is_dir()
 
     def freeze(self, **changes: object) -> None:
         """Changes settings durably: the old file or the new one exists, never half of one."""
@@ -213,6 +219,11 @@ def probe(directory: Path) -> None:
         (directory / ".probe").unlink()
     except OSError as error:
         raise StoreError(f"{directory}: not writable ({error.strerror})") from None
+
+
+def resume_command(directory: Path) -> str:
+    """What continues a campaign."""
+    return f"archsearch resume {shlex.quote(str(directory))}"
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from archsearch.campaign.config import RUNS, Campaign, probe
+from archsearch.campaign.config import Campaign, probe
 from archsearch.campaign.driver import Driver, WorkerSettings
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import Ending, Observer, Stop
@@ -49,7 +48,7 @@ def launch(
         observer: Is told what happens.
         stop: How the user ends it.
         new: Whether the study is to be made.
-        on_started: Called when the executor runs: the place for signal handlers, as Ray sets its own.
+        on_started: Called when the executor runs: Ray sets signal handlers, ours come after.
 
     Raises:
         CampaignHeldError: Another driver is at work.
@@ -63,7 +62,7 @@ def launch(
             campaign.settings.study,
             objectives=[f"log10 {o.name}" if o.log else o.name for o in campaign.objectives],
             maximise=[o.maximise for o in campaign.objectives],
-            create=new or _never_began(campaign),
+            create=new or not campaign.has_begun,
         )
         try:
             with executors.get(how.executor)(how.options) as executor:
@@ -85,11 +84,6 @@ def launch(
             store.close()
 
 
-def _never_began(campaign: Campaign) -> bool:
-    """Whether the first driver was killed before it trained anything, perhaps without a study."""
-    return campaign.settings.reference_point is None and not (campaign.directory / RUNS).is_dir()
-
-
 def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:
     """An equal share of this machine; other machines are not ours to judge."""
     if how.options.address is not None or how.device != "cpu":
@@ -99,8 +93,3 @@ def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:
     except (ValueError, OSError):
         return None
     return int(_MEMORY_SHARE * total / slots)
-
-
-def resume_command(directory: Path) -> str:
-    """What continues a campaign."""
-    return f"archsearch resume {directory}"

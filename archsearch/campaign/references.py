@@ -23,15 +23,21 @@ def _design(
 def reference_designs(file: CampaignFile, d_model: int) -> dict[str, Architecture]:
     """The reference designs of one width, without channel mixers, by name.
 
-    Two layers of attention alone get rotary positions: without positions or a convolution they
-    could not tell which value follows a key. The window is short against the longest test; the
-    learned selection may serve twice as many tokens as the densest cell has queries.
+    Two layers of attention alone get rotary positions (learned ones at an odd width): without
+    positions or a convolution they could not tell which value follows a key. The window is short
+    against the longest test; the learned selection may serve twice as many tokens as the densest
+    cell has queries.
     """
     shift: tuple[str, dict[str, Scalar]] = ("short_conv", {"kernel_size": 3})
     most_pairs = max(cell.pairs for cell in (*file.task.cells, *file.task.test_cells))
     window = max(4, min(64, file.task.longest_test_length // 16))
     return {
-        "attention x2": _design(d_model, ("attention", {}), ("attention", {}), position="rotary"),
+        "attention x2": _design(
+            d_model,
+            ("attention", {}),
+            ("attention", {}),
+            position="rotary" if d_model % 2 == 0 else "learned",
+        ),
         "short conv + attention": _design(d_model, shift, ("attention", {})),
         CONV_ONLY: _design(
             d_model, ("base_conv", {"kernel_size": 3}), ("base_conv", {"kernel_size": "long"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,14 +9,15 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.front import build_front
 from archsearch.errors import StoreError
 from archsearch.records import Front, TrialRecord
-from archsearch.storage import read_records
+from archsearch.storage import read_elapsed_seconds, read_records
 
 
 class Reading(NamedTuple):
-    """A campaign and what its store holds."""
+    """A campaign, what its store holds, and how long drivers have worked on it."""
 
     campaign: Campaign
     records: list[TrialRecord]
+    elapsed_seconds: float
 
     @property
     def front(self) -> Front:
@@ -36,11 +36,9 @@ def read(directory: Path) -> Reading:
     """
     try:
         campaign = Campaign.open(directory)
-        return Reading(campaign, read_records(campaign.storage_url, campaign.settings.study))
+        url, study = campaign.storage_url, campaign.settings.study
+        if not campaign.has_begun:
+            return Reading(campaign, [], 0.0)
+        return Reading(campaign, read_records(url, study), read_elapsed_seconds(url, study))
     except OSError as error:
         raise StoreError(f"{directory}: cannot be read ({error.strerror})") from None
-
-
-def resume_command(directory: Path) -> str:
-    """What continues a campaign; the same words as the driver's, which would import samplers."""
-    return f"archsearch resume {shlex.quote(str(directory))}"

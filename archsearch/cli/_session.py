@@ -19,9 +19,10 @@ from archsearch.campaign.config import (
     new_settings,
     next_directory,
     probe,
+    resume_command,
 )
 from archsearch.campaign.exports import export_record, front_of
-from archsearch.campaign.launch import LaunchOptions, launch, resume_command
+from archsearch.campaign.launch import LaunchOptions, launch
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import Ending, EndKind, Stop
 from archsearch.cli.render import LiveProgress, print_front

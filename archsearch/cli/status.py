@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +31,16 @@ def status(directory: Directory, as_json: AsJson = False) -> None:
 
 
 def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
+    from archsearch.campaign.config import resume_command
     from archsearch.campaign.front import split
     from archsearch.campaign.lock import holder_of
-    from archsearch.cli._read import resume_command
 
     campaign, front = reading.campaign, reading.front
     references, trials = split(reading.records)
     holder = holder_of(campaign.directory)
     expected = _num_references(campaign)
-    ending = _ending(campaign, trials) if len(references) >= expected else ""
+    elapsed = reading.elapsed_seconds
+    ending = _ending(campaign, trials, elapsed) if len(references) >= expected else ""
     phase = "running" if holder else "finished" if ending else "stopped"
     trained = [t for t in trials if t.outcome.was_trained]
     best = max(trained, key=lambda t: (t.accuracy, -t.number), default=None)
@@ -65,7 +65,7 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
         "front_size": len(front.members),
         "hypervolume": front.hypervolume,
         "training_seconds": sum(e.seconds for r in reading.records for e in r.evaluations),
-        "wall_seconds": _wall_seconds(reading.records),
+        "wall_seconds": elapsed,
         "created_at": campaign.settings.created_at,
         "failures": [{"reason": text, "trials": n} for text, n in reasons.most_common()],
         "resume": resume_command(directory) if phase == "stopped" else None,
@@ -90,7 +90,7 @@ def _num_evaluated(trials: Sequence[TrialRecord]) -> int:
     )
 
 
-def _ending(campaign: Campaign, trials: Sequence[TrialRecord]) -> str:
+def _ending(campaign: Campaign, trials: Sequence[TrialRecord], elapsed_seconds: float) -> str:
     """Why a driver would ask for nothing more; empty if it would go on."""
     from archsearch.campaign.policy import Action, SearchState, decide
     from archsearch.records import TrialOutcome
@@ -105,19 +105,12 @@ def _ending(campaign: Campaign, trials: Sequence[TrialRecord]) -> str:
     state = SearchState(
         evaluated=_num_evaluated(trials),
         target=campaign.settings.trials,
-        elapsed_seconds=_wall_seconds(trials),
+        elapsed_seconds=elapsed_seconds,
         budget_seconds=None if minutes is None else 60 * minutes,
         rejected_in_row=rejected,
     )
     decision = decide(state)
     return decision.reason if decision.action is Action.FINISH and not running else ""
-
-
-def _wall_seconds(records: Sequence[TrialRecord]) -> float:
-    """From the first start to the last end, pauses between sessions included."""
-    begun = [datetime.fromisoformat(r.started_at) for r in records if r.started_at]
-    ended = [datetime.fromisoformat(r.finished_at) for r in records if r.finished_at]
-    return max(0.0, (max(ended) - min(begun)).total_seconds()) if begun and ended else 0.0
 
 
 def _pairs(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -145,7 +138,7 @@ def _pairs(facts: dict[str, Any]) -> list[tuple[str, str]]:
         pairs.append(("hypervolume", f"{facts['hypervolume']:.4f}"))
     spent = (
         f"{duration(facts['training_seconds'])} of training,"
-        f" {duration(facts['wall_seconds'])} from first to last"
+        f" {duration(facts['wall_seconds'])} of driving"
     )
     pairs.append(("time", spent))
     if facts["time_budget_minutes"] is not None:

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections import deque
@@ -95,8 +96,11 @@ class RayExecutor(Executor):
         # Unix sockets allow 107 bytes of path: the folder must stay short
         home = Path(tempfile.gettempdir()) / f"archsearch-{os.getuid()}"
         home.mkdir(mode=0o700, exist_ok=True)
-        if home.stat().st_uid != os.getuid():
+        found = home.lstat()
+        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
             raise ClusterError(f"{home}: belongs to another user; set TMPDIR to a folder of yours")
+        # Ray opens its own folder to everybody: this one keeps them out
+        home.chmod(0o700)
         self._private = Path(tempfile.mkdtemp(prefix="", dir=home))
         token = self._private / "token"
         with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
