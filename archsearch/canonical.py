@@ -97,3 +97,24 @@ def merged(architecture: Architecture, n_max: int) -> Architecture:
 def campaign_key(architecture: Architecture, n_max: int) -> str:
     """Equal for designs that a campaign tested at up to ``n_max`` tokens cannot tell apart."""
     return merged(architecture, n_max).digest
+
+
+def readable(architecture: Architecture) -> str:
+    """A design in one line, options at their defaults left out."""
+    blocks = tuple(
+        Block(sequence=_unusual(block.sequence), channel=_unusual(block.channel))
+        for block in architecture.blocks
+    )
+    return str(architecture.model_copy(update={"blocks": blocks}))
+
+
+def _unusual(component: Component) -> Component:
+    if component.name not in specs:
+        return component
+    fields = specs.get(component.name).model_fields
+    options = {
+        key: value
+        for key, value in component.options.items()
+        if key not in fields or fields[key].default != value
+    }
+    return Component(name=component.name, options=options)

@@ -10,7 +10,8 @@ from typing import Any
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.campaign.config import Campaign, new_settings
-from archsearch.campaign.driver import Driver, Ending, Snapshot, Stop
+from archsearch.campaign.driver import Driver, WorkerSettings
+from archsearch.campaign.progress import Ending, Snapshot, Stop
 from archsearch.canonical import canonicalise
 from archsearch.execution.base import Answer, Executor, ExecutorOptions
 from archsearch.protocol import TrainingConfig
@@ -193,6 +194,24 @@ def open_store(campaign: Campaign, *, create: bool) -> Store:
     )
 
 
+def driver(
+    campaign: Campaign,
+    store: Store,
+    executor: Executor | None = None,
+    *,
+    stop: Stop | None = None,
+    observer: Silent | None = None,
+) -> Driver:
+    return Driver(
+        campaign,
+        store,
+        executor or Inline(),
+        observer or Silent(),
+        stop or Stop(),
+        WorkerSettings(),
+    )
+
+
 def drive(
     campaign: Campaign,
     executor: Executor | None = None,
@@ -204,9 +223,7 @@ def drive(
     """Runs a campaign in this process and closes its store."""
     store = open_store(campaign, create=create)
     try:
-        return Driver(
-            campaign, store, executor or Inline(), observer or Silent(), stop or Stop()
-        ).run()
+        return driver(campaign, store, executor, stop=stop, observer=observer).run()
     finally:
         store.close()
 

@@ -21,6 +21,7 @@ from archsearch.campaign.progress import (
     Observer,
     Snapshot,
     Stop,
+    design_of,
     name_of,
     told_line,
 )
@@ -322,7 +323,8 @@ class Driver:
             changes = _scored(record, result)
         record = record.model_copy(update=changes)
         if record.outcome is TrialOutcome.RUNNING:
-            self._store.note(record)
+            if record.reference is None:  # references begin again, and find their rungs
+                self._store.note(record)
             self._submit(record)
         else:
             self._finish(record)
@@ -355,7 +357,7 @@ class Driver:
             phase=self._phase,
             counts=front.counts,
             running=tuple(
-                f"{name_of(f.record)}: {f.record.architecture}" for f in self._flights.values()
+                f"{name_of(f.record)}: {design_of(f.record)}" for f in self._flights.values()
             ),
             front=front,
             target_trials=state.target,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
+from archsearch.canonical import readable
 from archsearch.objectives import LEAST_GAP, Objective, gap_closed, solves
 from archsearch.pareto import hypervolume, knee, non_dominated
 from archsearch.records import Front, FrontRow, TrialOutcome, TrialRecord
@@ -143,7 +144,7 @@ def _row(
         name=record.reference or f"trial {record.number}",
         is_reference=record.reference is not None,
         is_member=record.number in members and record.reference is None,
-        design=str(record.architecture),
+        design="" if record.architecture is None else readable(record.architecture),
         digest=record.digest,
         outcome=record.outcome,
         accuracy=record.accuracy,

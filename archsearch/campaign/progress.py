@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from archsearch.canonical import readable
 from archsearch.records import Front, TrialOutcome, TrialRecord
 
 
@@ -71,6 +72,11 @@ def name_of(record: TrialRecord) -> str:
     return f"trial {record.number}" if record.reference is None else f"reference {record.reference}"
 
 
+def design_of(record: TrialRecord) -> str:
+    """The design in one line; empty where nothing was drawn yet."""
+    return "" if record.architecture is None else readable(record.architecture)
+
+
 def told_line(record: TrialRecord) -> str:
     """One line for a trial that was told."""
     if record.outcome is TrialOutcome.DUPLICATE:
@@ -84,4 +90,4 @@ def told_line(record: TrialRecord) -> str:
         detail = (
             f"accuracy {record.accuracy:.3f}, worst cell {record.worst_cell:.3f}, {seconds:.0f} s"
         )
-    return f"{name_of(record)}: {record.outcome.value} ({detail}): {record.architecture}"
+    return f"{name_of(record)}: {record.outcome.value} ({detail}): {design_of(record)}"

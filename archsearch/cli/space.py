@@ -77,9 +77,11 @@ def show_preview(
 
 
 def _facts(file: CampaignFile, found: Preview, times: TimeEstimate | None) -> dict[str, Any]:
+    from archsearch.canonical import readable
+
     def listed(priced: Priced) -> dict[str, Any]:
         return {
-            "design": str(priced.design),
+            "design": readable(priced.design),
             "digest": priced.design.digest,
             "architecture": priced.design.model_dump(mode="json"),
             "price": priced.price.model_dump(mode="json"),
@@ -159,6 +161,7 @@ def _show_refusals(found: Preview) -> None:
 
 
 def _show_designs(title: str, designs: Mapping[str, Priced], label: str) -> None:
+    from archsearch.canonical import readable
     from archsearch.cli import render
     from archsearch.cli._text import Column, human
 
@@ -179,7 +182,7 @@ def _show_designs(title: str, designs: Mapping[str, Priced], label: str) -> None
             priced.price.growth_text,
             human(priced.price.params),
             human(priced.price.state_floats),
-            str(priced.design),
+            readable(priced.design),
         )
         for name, priced in designs.items()
     ]

@@ -37,6 +37,7 @@ def train(
     import json
     import sys
 
+    from archsearch.canonical import readable
     from archsearch.cli.render import print_table
     from archsearch.errors import GoalNotMetError, InputError
     from archsearch.exporters import read
@@ -76,7 +77,7 @@ def train(
         }
         print(json.dumps(result, allow_nan=False))
     elif scores:
-        print(f"{described.architecture}")
+        print(readable(described.architecture))
         print(f"{outcome} after {run.step} steps")
         print_table(
             ("cell", "accuracy", "log-probability", "queries"),

@@ -6,6 +6,7 @@ import re
 
 import yaml
 
+from archsearch.canonical import readable
 from archsearch.exporters.base import ArchitectureFile, Exporter
 
 _WORDS = ("y", "yes", "n", "no", "on", "off", "true", "false", "null", "nan", "inf")
@@ -26,7 +27,7 @@ _Dumper.add_representer(str, _represent_text)
 
 def _render(file: ArchitectureFile) -> str:
     price = file.price
-    head = [f"# {file.architecture}"]
+    head = [f"# {readable(file.architecture)}"]
     if price is not None:
         head.append(
             f"# {price.flops / 1e6:.1f} MFLOPs at N = {price.n_max}, growth {price.growth_text},"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsearch.campaign.driver import Driver, EndKind, Stop
-from archsearch.campaign.launch import _never_began
+from archsearch.campaign.progress import EndKind, Stop
 from archsearch.evaluate import CHECKPOINT, MANIFEST, RESULT, evaluate
 from archsearch.records import EvaluationRequest, Failure, FailureKind, TrialOutcome
 from archsearch.storage import Store, read_records
@@ -21,12 +19,16 @@ from tests.helpers import (
     Inline,
     Silent,
     drive,
+    driver,
     everything,
     made_up,
     new_campaign,
     open_store,
     tiny_text,
 )
+
+
+TRIALS = 8
 
 
 class Killed(BaseException):
@@ -63,7 +65,7 @@ def drive_until_killed(campaign: Any, after: int, *, create: bool) -> bool:
     store = open_store(campaign, create=create)
     try:
         with killed_at_commit(store, after, []):
-            ending = Driver(campaign, store, Inline(), Silent(), Stop()).run()
+            ending = driver(campaign, store).run()
     except Killed:
         abandon(store)
         return False
@@ -77,7 +79,7 @@ def undisturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Any]]:
     """A campaign file, and everything in the study of an undisturbed run of it."""
-    text = tiny_text(request.param, 12)
+    text = tiny_text(request.param, TRIALS)
     with pytest.MonkeyPatch.context() as patch:
         # so that a small campaign has several generations
         patch.setattr("archsearch.samplers.nsga2._POPULATION", 4)
@@ -113,7 +115,7 @@ def test_a_trial_killed_at_each_of_its_commits_ends_the_same(
     text, expected = undisturbed
     campaign = new_campaign(tmp_path / "c", text)
     stop = Stop()
-    drive(campaign, stop=stop, observer=_StopsAfter(stop, 11))
+    drive(campaign, stop=stop, observer=_StopsAfter(stop, TRIALS - 1))
     # one commit further in each session: the same trial is killed again and again
     after = 1
     while not drive_until_killed(campaign, after, create=False):
@@ -151,7 +153,7 @@ def test_a_trial_with_a_final_record_is_told_and_not_run_again(tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "tell", dies_between)
         with pytest.raises(Killed):
-            Driver(shaken, store, Inline(), Silent(), Stop()).run()
+            driver(shaken, store).run()
     abandon(store)
     [left] = [r for r in read_records(shaken.storage_url, shaken.settings.study) if r.number >= 0][
         -1:
@@ -177,7 +179,7 @@ def test_a_complete_rung_is_taken_and_a_damaged_one_is_run_again(tmp_path: Path)
 
     store = open_store(campaign, create=True)
     with pytest.raises(Killed):
-        Driver(campaign, store, Inline(dies_at_trial), Silent(), Stop()).run()
+        driver(campaign, store, Inline(dies_at_trial)).run()
     abandon(store)
     [(number, first)] = seen.items()
     rung = campaign.directory / "runs" / str(number) / "0" / "4"
@@ -236,7 +238,7 @@ def test_references_are_trained_once_and_leave_nothing_running(tmp_path: Path) -
     for after in (3, 3, 3):
         store = open_store(campaign, create=True)
         with pytest.raises(Killed), killed_at_commit(store, after, []):
-            Driver(campaign, store, Inline(answer), Silent(), Stop()).run()
+            driver(campaign, store, Inline(answer)).run()
         abandon(store)
     drive(campaign, Inline(answer), create=False)
     study, records = everything(campaign)
@@ -247,9 +249,9 @@ def test_references_are_trained_once_and_leave_nothing_running(tmp_path: Path) -
 
 def test_a_driver_killed_before_its_study_existed_may_be_resumed(tmp_path: Path) -> None:
     campaign = new_campaign(tmp_path / "c", tiny_text("random", 2))
-    assert _never_began(campaign)
-    drive(campaign, Inline(evaluate), create=_never_began(campaign))
-    assert not _never_began(campaign)
+    assert not campaign.has_begun
+    drive(campaign, Inline(evaluate), create=not campaign.has_begun)
+    assert campaign.has_begun
 
 
 def test_an_adopted_trial_may_be_tried_again_as_often_as_a_new_one(tmp_path: Path) -> None:
@@ -271,4 +273,3 @@ def test_an_adopted_trial_may_be_tried_again_as_often_as_a_new_one(tmp_path: Pat
     ]
     assert record.attempts == 2
     assert record.failure is not None
-    assert os.path.exists(campaign.directory / "study.db")  # noqa: PTH110

@@ -15,6 +15,7 @@ from archsearch.protocol import TrainingConfig
 from archsearch.records import Failure, FailureKind, RunOutcome
 from tests.helpers import made_up, request
 
+MANY = policy.RANDOM_AFTER_DUPLICATES
 BUSY = {"in_flight": 1, "slots": 1}
 
 
@@ -32,12 +33,12 @@ BUSY = {"in_flight": 1, "slots": 1}
         ({"budget_seconds": 60.0, "elapsed_seconds": 59.9}, Action.ASK),
         ({"budget_seconds": 60.0, "elapsed_seconds": 60.0}, Action.FINISH),
         ({"budget_seconds": 60.0, "elapsed_seconds": 60.0, **BUSY}, Action.WAIT),
-        ({"duplicates_in_row": 9}, Action.ASK),
-        ({"duplicates_in_row": 10}, Action.ASK_RANDOM),
-        ({"duplicates_in_row": 11}, Action.ASK),
-        ({"duplicates_in_row": 20}, Action.ASK),
-        ({"duplicates_in_row": 21}, Action.ASK_RANDOM),
-        ({"duplicates_in_row": 10, **BUSY}, Action.WAIT),
+        ({"duplicates_in_row": MANY - 1}, Action.ASK),
+        ({"duplicates_in_row": MANY}, Action.ASK_RANDOM),
+        ({"duplicates_in_row": MANY + 1}, Action.ASK),
+        ({"duplicates_in_row": 2 * MANY}, Action.ASK),
+        ({"duplicates_in_row": 2 * MANY + 1}, Action.ASK_RANDOM),
+        ({"duplicates_in_row": MANY, **BUSY}, Action.WAIT),
         ({"rejected_in_row": 199}, Action.ASK),
         ({"rejected_in_row": 200}, Action.FINISH),
         ({"rejected_in_row": 200, "in_flight": 1, "slots": 2}, Action.WAIT),
@@ -145,9 +146,9 @@ def test_a_simulated_campaign_ends_with_its_budget_or_its_space(
 
 
 @given(st.integers(1, 200))
-def test_one_draw_in_eleven_is_random_among_duplicates(length: int) -> None:
+def test_a_draw_is_random_after_each_row_of_duplicates(length: int) -> None:
     actions = [decide(SearchState(duplicates_in_row=n)).action for n in range(length)]
-    assert actions.count(Action.ASK_RANDOM) == length // 11
+    assert actions.count(Action.ASK_RANDOM) == length // (MANY + 1)
 
 
 @pytest.mark.parametrize(
