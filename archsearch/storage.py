@@ -239,6 +239,20 @@ def _synchronise_fully(engine: Any) -> None:
     engine.dispose()
 
 
+def url_problems(url: str) -> list[str]:
+    """What makes a storage URL unusable before anything is tried with it."""
+    import sqlalchemy
+
+    try:
+        sqlalchemy.engine.make_url(url).get_dialect()
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError):
+        return [
+            f"got '{redacted(url)}'; must be a SQLAlchemy URL such as sqlite:////absolute/study.db"
+            " or postgresql+psycopg://user@host/database"
+        ]
+    return []
+
+
 def redacted(url: str) -> str:
     """The URL without its password."""
     url = re.sub(r"(?<=[?&])(password=)[^&]*", r"\1***", url)

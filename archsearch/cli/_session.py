@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -26,13 +27,19 @@ from archsearch.campaign.launch import LaunchOptions, launch
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import Ending, EndKind, Stop
 from archsearch.cli.render import LiveProgress, print_front
-from archsearch.errors import GoalNotMetError, InputError, suggestion
+from archsearch.errors import (
+    ClusterError,
+    GoalNotMetError,
+    InputError,
+    StoreError,
+    suggestion,
+)
 from archsearch.execution import executors
 from archsearch.execution.base import ExecutorOptions
 from archsearch.records import Front, TrialOutcome, TrialRecord
 from archsearch.samplers import samplers
 from archsearch.space import CampaignFile
-from archsearch.storage import read_records
+from archsearch.storage import read_records, url_problems
 
 RESULTS = Path("results")
 _TERM_GRACE_SECONDS = 25.0
@@ -94,6 +101,9 @@ def settings(file: CampaignFile, **overrides: object) -> Settings:
                 f"{flag}: got '{given}'; must be one of {', '.join(known)}"
                 f"{suggestion(str(given), known)}"
             )
+    storage = overrides.get("storage")
+    if storage is not None:
+        problems += [f"--storage: {problem}" for problem in url_problems(str(storage))]
     if problems:
         raise InputError(problems)
     return new_settings(file, command=shlex.join(["archsearch", *sys.argv[1:]]), **overrides)
@@ -108,7 +118,14 @@ def begin(file: CampaignFile, fixed: Settings, how: LaunchOptions, out: Path | N
     """Makes the campaign's folder and runs it; returns the exit code."""
     directory = claim_directory(out) if out is not None else next_directory(file.name, RESULTS)
     probe(directory)
-    return _drive(Campaign.create(file, directory, fixed), how, new=True)
+    campaign = Campaign.create(file, directory, fixed)
+    try:
+        return _drive(campaign, how, new=True)
+    except (ClusterError, StoreError):
+        # no folder is left behind by a campaign that could not even begin
+        if not campaign.has_begun:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def go_on(campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object]) -> int:

@@ -39,8 +39,9 @@ from tests.helpers import (
 
 ONE_DESIGN = tiny_text("random", 5).replace(
     tiny_text().split("space:\n")[1].split("training:")[0],
-    "  d_model: {choice: [8, 12]}\n  depth: 1\n"
-    "  layers:\n    base:\n      sequence: {mixer: short_conv, kernel_size: {choice: [2, 3]}}\n",
+    "  d_model: {choice: [8, 12]}\n"
+    "  layers:\n    list:\n"
+    "      - sequence: {mixer: short_conv, kernel_size: {choice: [2, 3]}}\n",
 )
 
 

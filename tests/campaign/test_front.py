@@ -1,0 +1,220 @@
+"""The front of hand-made records, against figures worked out by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from archsearch.campaign.exports import picked
+from archsearch.campaign.front import build_front, cost_of
+from archsearch.costs import Price
+from archsearch.errors import InputError
+from archsearch.objectives import OBJECTIVES
+from archsearch.records import CellScore, Evaluation, RunOutcome, RunSeed, TrialOutcome, TrialRecord
+from tests.helpers import design
+
+BOTH = (OBJECTIVES["accuracy"], OBJECTIVES["flops"])
+DESIGN = design("short_conv")
+
+
+def record(
+    number: int,
+    accuracy: float,
+    flops: int = 1000,
+    outcome: TrialOutcome = TrialOutcome.FINISHED,
+    reference: str | None = None,
+    state: int = 1,
+    **changes: object,
+) -> TrialRecord:
+    cells = tuple(
+        CellScore(
+            length=n, pairs=2, power_a=1.0, accuracy=accuracy, log_probability=-1.0, queries=8
+        )
+        for n in (8, 16)
+    )
+    trained = outcome.was_trained
+    evaluation = Evaluation(
+        outcome=RunOutcome.FINISHED,
+        learning_rate=1e-3,
+        seed=RunSeed(campaign=0, trial=number),
+        step=7,
+        test=cells if trained else (),
+        seconds=2.0,
+    )
+    price = Price(
+        n_max=16,
+        flops=flops,
+        flops_executed=flops + 1,
+        params=10,
+        state_floats=state,
+        growth=(1, 1, 0),
+        growth_text="N",
+        leading_coefficient=1.0,
+        form="N",
+    )
+    return TrialRecord(
+        number=number,
+        outcome=outcome,
+        architecture=DESIGN,
+        reference=reference,
+        price=price,
+        accuracy=accuracy if trained else 0.0,
+        evaluations=(evaluation,),
+    ).model_copy(update=changes)
+
+
+REFERENCES = [
+    record(-1, 0.8, 10_000, reference="attention x2"),
+    record(-2, 0.9, 8_000, reference="short conv + attention"),
+    record(-3, 0.1, 100, reference="conv only"),
+    record(-4, 0.99, 1, reference="short conv + window"),
+]
+POINT = (0.1, 100_000.0)
+TRIALS = [
+    record(0, 0.5, 1_000),
+    record(1, 0.7, 10_000),
+    record(2, 0.4, 2_000),  # dominated by 0
+    record(3, 0.149, 10),  # not 0.05 above convolutions
+    record(4, 0.0, 1, TrialOutcome.DIVERGED),
+    record(5, 0.0, 1, TrialOutcome.OOM),
+    record(6, 0.0, 1, TrialOutcome.INFEASIBLE),
+    record(7, 0.0, 1, TrialOutcome.FAILED),
+    record(8, 0.5, 1_000),  # as good as 0
+    record(9, 0.15, 100),  # just 0.05 above
+    record(10, 0.0, 1, TrialOutcome.DUPLICATE),
+    record(11, 0.0, 1, TrialOutcome.RUNNING),
+]
+
+
+def test_members_are_feasible_trained_useful_and_not_dominated() -> None:
+    front = build_front([*REFERENCES, *TRIALS], BOTH, POINT)
+    assert [m.number for m in front.members] == [9, 0, 8, 1]
+    assert all(m.is_member and not m.is_reference for m in front.members)
+    assert sorted(r.number for r in front.dominated) == [2, 3]
+    assert [r.number for r in front.references] == [-1, -2, -3, -4]
+    assert not any(r.is_member for r in front.references)
+    assert front.counts == {
+        "running": 1,
+        "solved": 0,
+        "finished": 6,
+        "diverged": 1,
+        "oom": 1,
+        "infeasible": 1,
+        "duplicate": 1,
+        "failed": 1,
+    }
+
+
+def test_hypervolume_in_closed_form() -> None:
+    front = build_front([*REFERENCES, *TRIALS], BOTH, POINT)
+    # steps at log10 cost 2, 3, 4, bounded at 5, above the floor of 0.1
+    expected = 0.05 * 1 + 0.4 * 1 + 0.6 * 1
+    assert front.hypervolume == pytest.approx(expected)
+    assert build_front(REFERENCES, BOTH, POINT).hypervolume == 0
+    assert build_front([*REFERENCES, *TRIALS], BOTH, None).hypervolume is None
+
+
+def test_gap_closed_and_ratio_in_closed_form() -> None:
+    front = build_front([*REFERENCES, *TRIALS], BOTH, POINT)
+    row = next(m for m in front.members if m.number == 0)
+    # the better of the two attention references is the ceiling
+    assert row.gap_closed == pytest.approx((0.5 - 0.1) / (0.9 - 0.1))
+    assert row.cell_gap_closed == pytest.approx([0.5, 0.5])
+    assert row.cost_vs_full_attention == pytest.approx(1000 / 8000)
+    by_name = {r.name: r for r in front.references}
+    assert by_name["conv only"].gap_closed == 0
+    assert by_name["short conv + attention"].gap_closed == 1
+    assert by_name["attention x2"].cost_vs_full_attention == pytest.approx(1.25)
+
+
+def test_without_a_gap_there_is_no_share_of_it() -> None:
+    near = [record(-2, 0.12, 8_000, reference="short conv + attention"), REFERENCES[2]]
+    row = build_front([*near, *TRIALS], BOTH, POINT).members[0]
+    assert row.gap_closed is None
+    assert row.cell_gap_closed == (None, None)
+    alone = build_front(TRIALS, BOTH, None).members[0]
+    assert alone.gap_closed is None
+    assert alone.cost_vs_full_attention is None
+
+
+def test_the_knee_bulges_furthest() -> None:
+    trials = [
+        record(0, 0.2, 10),
+        record(1, 0.8, 100),  # of the way: nearly all accuracy for a third of the cost's decades
+        record(2, 0.85, 1_000),
+        record(3, 0.9, 10_000),
+    ]
+    front = build_front([*REFERENCES, *trials], BOTH, POINT)
+    assert front.knee == 1
+    assert picked(front, "knee") == 1
+    assert picked(front, "best") == 3
+    assert picked(front, "cheapest") == 0
+    with pytest.raises(InputError, match="must be one of knee, best, cheapest"):
+        picked(front, "middle")
+
+
+def test_an_empty_front() -> None:
+    front = build_front(REFERENCES, BOTH, POINT)
+    assert front.members == ()
+    assert front.knee is None
+    with pytest.raises(InputError, match="the front is empty"):
+        picked(front, "knee")
+
+
+def test_references_never_dominate_and_never_count() -> None:
+    cheap = record(-9, 0.995, 1, reference="short conv + Based")
+    with_it = build_front([*REFERENCES, cheap, *TRIALS], BOTH, POINT)
+    without = build_front([*REFERENCES, *TRIALS], BOTH, POINT)
+    assert with_it.members == without.members
+    assert with_it.hypervolume == without.hypervolume
+
+
+def test_the_floor_and_the_ceiling_are_the_best_width() -> None:
+    wide = [
+        record(-5, 0.3, 400, reference="conv only @d64"),
+        record(-6, 0.95, 90_000, reference="attention x2 @d64"),
+    ]
+    front = build_front([*REFERENCES, *wide, *TRIALS], BOTH, POINT)
+    assert [m.number for m in front.members] == [0, 8, 1]
+    row = front.members[0]
+    assert row.gap_closed == pytest.approx((0.5 - 0.3) / (0.95 - 0.3))
+
+
+def test_a_reference_that_failed_is_no_floor() -> None:
+    failed = record(-3, 0.0, 100, TrialOutcome.DIVERGED, "conv only")
+    front = build_front([*REFERENCES[:2], failed, *TRIALS], BOTH, POINT)
+    assert [m.number for m in front.members] == [3, 9, 0, 8, 1]
+    assert front.members[0].gap_closed is None
+
+
+def test_the_order_of_records_does_not_matter() -> None:
+    records = [*REFERENCES, *TRIALS]
+    wanted = build_front(records, BOTH, POINT)
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(records, len(records))
+        found = build_front(shuffled, BOTH, POINT)
+        assert {m.number for m in found.members} == {m.number for m in wanted.members}
+        assert found.hypervolume == wanted.hypervolume
+        assert found.counts == wanted.counts
+
+
+def test_other_costs_are_objectives_too() -> None:
+    objectives = (OBJECTIVES["accuracy"], OBJECTIVES["state"])
+    trials = [record(0, 0.5, 1, state=100), record(1, 0.5, 9, state=10)]
+    front = build_front([*REFERENCES, *trials], objectives, (0.1, 1000.0))
+    assert [m.number for m in front.members] == [1]
+    assert front.members[0].cost == 10
+    assert front.hypervolume == pytest.approx(0.4 * 2)
+    assert cost_of(trials[0], BOTH[1]) == 1
+    with pytest.raises(ValueError, match="has no price"):
+        cost_of(TrialRecord(number=1, outcome=TrialOutcome.INFEASIBLE), BOTH[1])
+
+
+def test_solved_needs_every_cell() -> None:
+    front = build_front([*REFERENCES, record(0, 0.99), record(1, 0.9899, 1)], BOTH, POINT)
+    assert {m.number: m.solved for m in front.members} == {0: True, 1: False}
+    assert math.isclose(front.members[0].seconds, 2.0)
+    assert front.members[0].seeds == 1
+    assert front.members[0].steps == 7

@@ -1,0 +1,266 @@
+"""An exported design is whole: it loads elsewhere as the same function, or says why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import archsearch
+from archsearch.campaign.config import Campaign
+from archsearch.campaign.exports import describe, export_record, rung_directory
+from archsearch.errors import InputError, StoreError, UnknownNameError
+from archsearch.evaluate import CHECKPOINT, evaluate
+from archsearch.exporters import exporters, read
+from archsearch.model import build_model
+from archsearch.records import TrialOutcome, TrialRecord
+from archsearch.storage import read_records
+from archsearch.training import advance, load_weights, start
+from tests.helpers import Inline, drive, new_campaign, request, tiny_text
+
+TOKENS = torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, list[TrialRecord]]:
+    campaign = new_campaign(
+        tmp_path_factory.mktemp("exports") / "c", tiny_text("random", 3), reference_widths="all"
+    )
+    drive(campaign, Inline(evaluate))
+    return campaign, read_records(campaign.storage_url, campaign.settings.study)
+
+
+@pytest.fixture
+def campaign(done: tuple[Campaign, list[TrialRecord]]) -> Campaign:
+    return done[0]
+
+
+@pytest.fixture
+def records(done: tuple[Campaign, list[TrialRecord]]) -> list[TrialRecord]:
+    return done[1]
+
+
+@pytest.fixture
+def trained(records: list[TrialRecord]) -> TrialRecord:
+    return next(r for r in records if r.outcome is TrialOutcome.FINISHED and r.number >= 0)
+
+
+@pytest.fixture
+def exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> Iterator[Path]:
+    yield export_record(campaign, trained, "yaml", tmp_path / "d.yaml", weights=True)
+
+
+@pytest.mark.parametrize("name", exporters.names())
+def test_every_design_comes_back_as_it_went(
+    campaign: Campaign, records: list[TrialRecord], tmp_path: Path, name: str
+) -> None:
+    for record in records:
+        path = export_record(campaign, record, name, tmp_path / f"{record.number}.x")
+        file = read(path)
+        assert file == describe(campaign, record)
+        assert file.digest == record.digest
+        assert file.max_length == 16
+    assert {r.outcome for r in records} >= {TrialOutcome.INFEASIBLE, TrialOutcome.FINISHED}
+
+
+@pytest.mark.parametrize("name", exporters.names())
+def test_names_of_files_are_plain(
+    campaign: Campaign, records: list[TrialRecord], name: str
+) -> None:
+    paths = set()
+    for record in records:
+        if record.outcome is TrialOutcome.FINISHED:
+            paths.add(export_record(campaign, record, name, weights=True))
+    assert all(p.parent == campaign.directory / "exports" for p in paths)
+    assert len(paths) == 18 + 3
+    for path in paths:
+        assert path.suffix == f".{name}"
+        assert path.with_suffix(".safetensors").is_file()
+        archsearch.load(path)
+
+
+@pytest.mark.parametrize("name", exporters.names())
+def test_a_loaded_design_is_the_trained_function(
+    campaign: Campaign, records: list[TrialRecord], tmp_path: Path, name: str
+) -> None:
+    for record in records:
+        if record.outcome is not TrialOutcome.FINISHED:
+            continue
+        path = export_record(campaign, record, name, tmp_path / f"{record.number}.x", weights=True)
+        loaded = archsearch.load(path).eval()
+        rung = rung_directory(campaign, record)
+        assert rung is not None
+        assert record.architecture is not None
+        model = build_model(record.architecture, 64, 16).eval()
+        load_weights(model, rung / CHECKPOINT, "model.")
+        with torch.no_grad():
+            assert torch.equal(loaded(TOKENS), model(TOKENS))
+        # and it is what the recorded run makes, when it is run again
+        again = start(
+            request(
+                record.architecture,
+                task=campaign.file.task,
+                training=campaign.file.training.model_dump(),
+                seed=record.evaluations[-1].seed,
+            )
+        )
+        advance(again, campaign.file.training.steps)
+        with torch.no_grad():
+            assert torch.equal(loaded(TOKENS), again.model.eval()(TOKENS))
+
+
+def test_without_weights_the_run_begins_as_it_began(
+    campaign: Campaign, trained: TrialRecord, tmp_path: Path
+) -> None:
+    path = export_record(campaign, trained, "json", tmp_path / "d.json")
+    model = archsearch.load(path)
+    file = read(path)
+    run = start(request(file.architecture, task=file.task, seed=file.seed))
+    for mine, theirs in zip(model.parameters(), run.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_both_formats_say_the_same_and_are_plain(
+    campaign: Campaign, trained: TrialRecord, tmp_path: Path
+) -> None:
+    as_json = json.loads(export_record(campaign, trained, "json", tmp_path / "d.json").read_text())
+    text = export_record(campaign, trained, "yaml", tmp_path / "d.yaml").read_text()
+    assert yaml.safe_load(text) == as_json
+    assert text.startswith("# d")
+    assert "MFLOPs at N = 16" in text
+
+
+@pytest.mark.parametrize(
+    "digest", ["1234e56789012345", "1234567890123456", "0123456701234567", "12e4567890123456"]
+)
+def test_a_digest_that_looks_like_a_number_stays_text(
+    campaign: Campaign, trained: TrialRecord, digest: str
+) -> None:
+    file = describe(campaign, trained).model_copy(update={"digest": digest})
+    text = exporters.get("yaml").render(file)
+    assert f'digest: "{digest}"' in text
+    assert yaml.safe_load(text)["digest"] == digest
+
+
+def test_changed_weights_are_refused(exported: Path) -> None:
+    weights = exported.with_suffix(".safetensors")
+    good = weights.read_bytes()
+    for place in (0, 9, len(good) // 2, len(good) - 1):
+        bad = bytearray(good)
+        bad[place] ^= 1
+        weights.write_bytes(bad)
+        with pytest.raises(StoreError, match="its SHA-256 is not the one in"):
+            archsearch.load(exported)
+    weights.unlink()
+    with pytest.raises(StoreError, match=r"d\.safetensors: cannot be read"):
+        archsearch.load(exported)
+
+
+def test_weights_of_another_design_are_refused(
+    exported: Path, campaign: Campaign, records: list[TrialRecord], tmp_path: Path
+) -> None:
+    mine = read(exported)
+    other = next(
+        r
+        for r in records
+        if r.outcome is TrialOutcome.FINISHED and r.architecture != mine.architecture
+    )
+    foreign = read(export_record(campaign, other, "json", tmp_path / "o.json", weights=True))
+    assert mine.weights is not None
+    assert foreign.weights is not None
+    text = exported.read_text()
+    exported.write_text(
+        text.replace(mine.weights.sha256, foreign.weights.sha256).replace(
+            mine.weights.file, foreign.weights.file
+        )
+    )
+    with pytest.raises(StoreError, match="another design|has shape"):
+        archsearch.load(exported)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("d_model: ", "d_model: 1", "digest: got"),
+        ("archsearch_architecture: 1", "archsearch_architecture: 2", "archsearch_architecture"),
+        ("archsearch_architecture: 1", "odd: 1", "not an exported design"),
+        ("file: d.safetensors", "file: ../d.safetensors", "weights.file"),
+        ("file: d.safetensors", "file: /etc/passwd", "weights.file"),
+        ("name: mqar", "name: mqra", "task.name"),
+        ("d_model:", "d_modle:", "d_modle"),
+    ],
+)
+def test_an_edited_description_is_refused(exported: Path, old: str, new: str, error: str) -> None:
+    text = exported.read_text()
+    assert old in text
+    exported.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=error) as caught:
+        archsearch.load(exported)
+    assert all(str(exported) in p for p in caught.value.problems)
+
+
+def test_an_edited_mixer_with_its_new_digest_is_another_design(exported: Path) -> None:
+    """Weights whose shapes fit are not enough: the digest tells a window of 3 from one of 4."""
+    data = yaml.safe_load(exported.read_text())
+    data["architecture"]["norm"] = "rmsnorm"
+    exported.write_text(yaml.safe_dump(data))
+    with pytest.raises(InputError, match="it was edited"):
+        archsearch.load(exported)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "a: 1", "!!python/object:os.system {}", "\0", "{", "a: 1\na: 2", "x" * 9]
+)
+def test_what_is_no_description_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        archsearch.load(path)
+    with pytest.raises(InputError):
+        archsearch.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", ["my design.yaml", "-x.yaml", "é.json", ".yaml", "d.safetensors"])
+def test_odd_names_do_without_weights(
+    campaign: Campaign, trained: TrialRecord, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / name
+    assert read(export_record(campaign, trained, "yaml", out)).digest == trained.digest
+    before = set(tmp_path.iterdir())
+    with pytest.raises(InputError, match="with weights beside it the name must be"):
+        export_record(campaign, trained, "yaml", out, weights=True)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_weights_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None:
+    campaign = new_campaign(tmp_path / "c", tiny_text("random", 1))
+    drive(campaign, Inline(evaluate))
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    [record] = [r for r in records if r.outcome is TrialOutcome.FINISHED and r.number >= 0]
+    rung = rung_directory(campaign, record)
+    assert rung is not None
+    data = bytearray((rung / CHECKPOINT).read_bytes())
+    data[-1] ^= 1
+    (rung / CHECKPOINT).write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"):
+        export_record(campaign, record, "yaml", tmp_path / "d.yaml", weights=True)
+    (rung / CHECKPOINT).unlink()
+    with pytest.raises(StoreError, match="were not kept"):
+        export_record(campaign, record, "yaml", tmp_path / "d.yaml", weights=True)
+    assert not (tmp_path / "d.yaml").exists()
+    # without weights the description is whole all the same
+    export_record(campaign, record, "yaml", tmp_path / "d.yaml")
+
+
+def test_what_cannot_be_exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="json, yaml"):
+        export_record(campaign, trained, "onnx")
+    with pytest.raises(InputError, match="has no design that can be built"):
+        export_record(campaign, TrialRecord(number=7, outcome=TrialOutcome.INFEASIBLE), "yaml")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        export_record(campaign, trained, "yaml", tmp_path / "file" / "d.yaml")

@@ -1,0 +1,71 @@
+"""The fused head and loss against plain cross-entropy, values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from archsearch.loss import linear_cross_entropy, score_answers
+
+
+def case(rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(rows)
+    hidden = torch.randn(rows, 12, generator=generator, dtype=dtype).requires_grad_()
+    weight = torch.randn(50, 12, generator=generator, dtype=dtype).requires_grad_()
+    return hidden, weight, torch.randint(0, 50, (rows,), generator=generator)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 255, 256, 257, 700])
+@pytest.mark.parametrize(
+    ("dtype", "products", "tolerance"),
+    [
+        (torch.float32, torch.float32, 1e-6),
+        (torch.float64, torch.float64, 1e-13),
+        (torch.float32, torch.bfloat16, 3e-2),
+    ],
+)
+def test_value_and_gradients_are_those_of_cross_entropy(
+    rows: int, dtype: torch.dtype, products: torch.dtype, tolerance: float
+) -> None:
+    hidden, weight, answer = case(rows, dtype)
+    loss = linear_cross_entropy(hidden, weight, answer, products)
+    (3 * loss).backward()
+    plain_hidden, plain_weight = (t.detach().clone().requires_grad_() for t in (hidden, weight))
+    plain = F.cross_entropy(plain_hidden @ plain_weight.T, answer)
+    (3 * plain).backward()
+    torch.testing.assert_close(loss, plain, rtol=tolerance, atol=tolerance)
+    for mine, theirs in ((hidden, plain_hidden), (weight, plain_weight)):
+        assert mine.grad is not None
+        assert mine.grad.dtype == dtype
+        scale = float(theirs.grad.abs().max())
+        torch.testing.assert_close(
+            mine.grad / scale, theirs.grad / scale, rtol=0, atol=max(tolerance, 1e-6 * (dtype == torch.float32))
+        )
+
+
+def test_gradients_by_finite_differences() -> None:
+    hidden, weight, answer = case(5, torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda h, w: linear_cross_entropy(h, w, answer, torch.float64), (hidden, weight)
+    )
+
+
+def test_large_logits_do_not_overflow() -> None:
+    hidden, weight, answer = case(9, torch.float32)
+    loss = linear_cross_entropy(hidden * 1e4, weight, answer, torch.float32)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert hidden.grad is not None
+    assert torch.isfinite(hidden.grad).all()
+
+
+@pytest.mark.parametrize("rows", [1, 256, 300])
+def test_scores_are_those_of_the_whole_vocabulary(rows: int) -> None:
+    hidden, weight, answer = case(rows, torch.float32)
+    scores = score_answers(hidden, weight, answer, torch.float32)
+    logits = hidden @ weight.T
+    assert torch.equal(scores.correct_M, logits.argmax(-1) == answer)
+    expected = torch.log_softmax(logits, -1).gather(1, answer[:, None])[:, 0]
+    torch.testing.assert_close(scores.log_probability_M, expected)
+    assert not scores.log_probability_M.requires_grad
