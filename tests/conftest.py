@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,10 +20,3 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-@pytest.fixture
-def workers_find_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Functions of the tests can be named to workers."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    yield

@@ -40,7 +40,10 @@ def test_value_and_gradients_are_those_of_cross_entropy(
         assert mine.grad.dtype == dtype
         scale = float(theirs.grad.abs().max())
         torch.testing.assert_close(
-            mine.grad / scale, theirs.grad / scale, rtol=0, atol=max(tolerance, 1e-6 * (dtype == torch.float32))
+            mine.grad / scale,
+            theirs.grad / scale,
+            rtol=0,
+            atol=max(tolerance, 1e-6 * (dtype == torch.float32)),
         )
 
 
@@ -65,7 +68,7 @@ def test_scores_are_those_of_the_whole_vocabulary(rows: int) -> None:
     hidden, weight, answer = case(rows, torch.float32)
     scores = score_answers(hidden, weight, answer, torch.float32)
     logits = hidden @ weight.T
-    assert torch.equal(scores.correct_M, logits.argmax(-1) == answer)
+    assert torch.equal(scores.correct, logits.argmax(-1) == answer)
     expected = torch.log_softmax(logits, -1).gather(1, answer[:, None])[:, 0]
-    torch.testing.assert_close(scores.log_probability_M, expected)
-    assert not scores.log_probability_M.requires_grad
+    torch.testing.assert_close(scores.log_probability, expected)
+    assert not scores.log_probability.requires_grad

@@ -28,7 +28,11 @@ def designs() -> list[Architecture]:
             blocks = (Block(sequence=Component(name="short_conv")), Block(sequence=component))
         else:
             blocks = (Block(sequence=Component(name="attention"), channel=component),)
-        for position, norm in (("none", "layernorm"), ("learned", "rmsnorm"), ("rotary", "layernorm")):
+        for position, norm in (
+            ("none", "layernorm"),
+            ("learned", "rmsnorm"),
+            ("rotary", "layernorm"),
+        ):
             plain: dict[str, Any] = {"d_model": WIDTH, "position": position, "norm": norm}
             found.append(canonicalise(Architecture(**plain, blocks=blocks)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -69,10 +70,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(filled: Path, tmp_path: Path) -> Iterator[Path]:
+def copy(filled: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "copy"
     shutil.copytree(filled, folder)
-    yield folder
+    return folder
 
 
 def names(folder: Path) -> set[str]:
@@ -208,12 +209,9 @@ def test_every_flipped_byte_of_a_sealed_record_is_noticed() -> None:
     for place in range(0, len(data), 3):
         changed = bytearray(data)
         changed[place] ^= 1
-        try:
-            found = unseal(TrialRecord, changed.decode(errors="replace"), "here")
-        except StoreError as error:
-            assert str(error).startswith("here:")
-        else:
-            assert found == wanted  # a space between two values
+        with contextlib.suppress(StoreError):
+            # a space between two values tells nothing
+            assert unseal(TrialRecord, changed.decode(errors="replace"), "here") == wanted
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 1000, b"SQLite format 3\0" + b"\1" * 5000])

@@ -1,7 +1,8 @@
-"""A run is a function of its request: bit for bit, in pieces, elsewhere, and as a textbook has it."""
+"""A run is a function of its request: bit for bit, in pieces, elsewhere, and as in a textbook."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -143,9 +144,7 @@ def test_ten_steps_are_those_of_a_textbook() -> None:
         batch = run.train_batch(step)
         tokens = torch.from_numpy(batch.tokens).long()
         labels = torch.full_like(tokens, -100)
-        labels.scatter_(
-            1, torch.from_numpy(batch.query_positions), torch.from_numpy(batch.answers)
-        )
+        labels.scatter_(1, torch.from_numpy(batch.query_positions), torch.from_numpy(batch.answers))
         loss = F.cross_entropy(model(tokens).flatten(0, 1), labels.flatten(), ignore_index=-100)
         optimizer.zero_grad()
         loss.backward()
@@ -180,7 +179,7 @@ def test_the_schedule_rises_and_falls() -> None:
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert 0 < rates[-1] < 1e-3
     flat = TrainingConfig(steps=1, learning_rate=2.0, warmup_fraction=0.0)
     assert rate_at(0, flat) == 2.0

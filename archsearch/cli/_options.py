@@ -11,3 +11,18 @@ Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="The campaign's folder.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor", help="Where designs are trained: ray, or serial (one worker, no Ray)."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Trials at a time; by default what there is.")
+]
+Address = Annotated[
+    str | None, typer.Option(help="A running Ray cluster to join, such as 10.0.0.1:6379.")
+]
+CpusPerTrial = Annotated[int, typer.Option(min=1, help="Processors of a trial.")]
+GpusPerTrial = Annotated[float, typer.Option(min=0, help="Accelerators of a trial.")]

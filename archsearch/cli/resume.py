@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from archsearch.cli._options import (
+    Address,
+    CpusPerTrial,
+    Directory,
+    ExecutorName,
+    GpusPerTrial,
+    Workers,
+)
+
 
 def resume(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The campaign's folder.", show_default=False)
-    ],
-    executor: Annotated[
-        str, typer.Option(help="Where designs are trained: ray, or serial (one worker, no Ray).")
-    ] = "ray",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time; by default what there is.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster to join, such as 10.0.0.1:6379.")
-    ] = None,
-    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Processors of a trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="Accelerators of a trial.")] = 0.0,
+    directory: Directory,
+    executor: ExecutorName = "ray",
+    workers: Workers = None,
+    address: Address = None,
+    cpus_per_trial: CpusPerTrial = 1,
+    gpus_per_trial: GpusPerTrial = 0.0,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Another number of designs to train in all.")
     ] = None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from archsearch.cli._options import Address, CpusPerTrial, ExecutorName, GpusPerTrial, Workers
+
 
 def run(
     file: Annotated[Path, typer.Argument(help="The campaign file (YAML).", show_default=False)],
@@ -14,17 +16,11 @@ def run(
         Path | None,
         typer.Option(help="New folder for the results; by default results/<name>-<NNN>."),
     ] = None,
-    executor: Annotated[
-        str, typer.Option(help="Where designs are trained: ray, or serial (one worker, no Ray).")
-    ] = "ray",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time; by default what there is.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster to join, such as 10.0.0.1:6379.")
-    ] = None,
-    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Processors of a trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="Accelerators of a trial.")] = 0.0,
+    executor: ExecutorName = "ray",
+    workers: Workers = None,
+    address: Address = None,
+    cpus_per_trial: CpusPerTrial = 1,
+    gpus_per_trial: GpusPerTrial = 0.0,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Designs to train; replaces the file's number.")
     ] = None,

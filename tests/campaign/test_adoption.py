@@ -27,7 +27,6 @@ from tests.helpers import (
     tiny_text,
 )
 
-
 TRIALS = 8
 
 

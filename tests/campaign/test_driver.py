@@ -301,8 +301,8 @@ def test_stopping_drains_and_going_on_makes_the_same_campaign(tmp_path: Path) ->
         stop = Stop()
 
         def answer(request: EvaluationRequest, wanted: int = wanted, stop: Stop = stop) -> Any:
-            stop.draining = request.seed.trial >= wanted if wanted >= 0 else (
-                request.seed.trial <= wanted
+            stop.draining = (
+                request.seed.trial >= wanted if wanted >= 0 else (request.seed.trial <= wanted)
             )
             return made_up(request)
 

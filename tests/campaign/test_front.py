@@ -82,7 +82,7 @@ TRIALS = [
     record(6, 0.0, 1, TrialOutcome.INFEASIBLE),
     record(7, 0.0, 1, TrialOutcome.FAILED),
     record(8, 0.5, 1_000),  # as good as 0
-    record(9, 0.15, 100),  # just 0.05 above
+    record(9, 0.151, 100),  # just above that
     record(10, 0.0, 1, TrialOutcome.DUPLICATE),
     record(11, 0.0, 1, TrialOutcome.RUNNING),
 ]
@@ -110,7 +110,7 @@ def test_members_are_feasible_trained_useful_and_not_dominated() -> None:
 def test_hypervolume_in_closed_form() -> None:
     front = build_front([*REFERENCES, *TRIALS], BOTH, POINT)
     # steps at log10 cost 2, 3, 4, bounded at 5, above the floor of 0.1
-    expected = 0.05 * 1 + 0.4 * 1 + 0.6 * 1
+    expected = 0.051 * 1 + 0.4 * 1 + 0.6 * 1
     assert front.hypervolume == pytest.approx(expected)
     assert build_front(REFERENCES, BOTH, POINT).hypervolume == 0
     assert build_front([*REFERENCES, *TRIALS], BOTH, None).hypervolume is None

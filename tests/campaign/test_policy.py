@@ -59,7 +59,9 @@ def test_table(state: dict[str, int], action: Action) -> None:
 def test_the_reason_is_the_users_first() -> None:
     assert decide(SearchState(draining=True, target=0)).reason == "stopped by the user"
     assert "exhausted" in decide(SearchState(rejected_in_row=200)).reason
-    assert decide(SearchState(budget_seconds=90.0, elapsed_seconds=91)).reason == "1.5 minutes spent"
+    assert (
+        decide(SearchState(budget_seconds=90.0, elapsed_seconds=91)).reason == "1.5 minutes spent"
+    )
 
 
 states = st.builds(

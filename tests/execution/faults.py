@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -22,7 +23,7 @@ def done(request: EvaluationRequest, detail: str = "") -> Evaluation:
     )
 
 
-class Unpicklable(Exception):
+class Unpicklable(Exception):  # noqa: N818
     """Neither a copy nor a text of it can be had in another process."""
 
     def __init__(self, text: str) -> None:
@@ -64,10 +65,8 @@ def _sleep(_: EvaluationRequest) -> Any:
 def _catch_all(_: EvaluationRequest) -> Any:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(60)
-        except BaseException:  # noqa: BLE001
-            pass
 
 
 def _nothing(_: EvaluationRequest) -> Any:

@@ -1,4 +1,4 @@
-"""The contract of ``execution.base``, for every executor: one answer each, whatever a worker does."""
+"""The contract of ``execution.base``, on every executor: one answer each, whatever workers do."""
 
 from __future__ import annotations
 

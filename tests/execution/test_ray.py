@@ -50,7 +50,7 @@ def sockets_of(pids: set[int]) -> set[str]:
     for pid in pids:
         try:
             for handle in Path(f"/proc/{pid}/fd").iterdir():
-                target = os.readlink(handle)
+                target = str(handle.readlink())
                 if target.startswith("socket:["):
                     found.add(target[8:-1])
         except (FileNotFoundError, PermissionError, ProcessLookupError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,8 +49,8 @@ def trained(records: list[TrialRecord]) -> TrialRecord:
 
 
 @pytest.fixture
-def exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> Iterator[Path]:
-    yield export_record(campaign, trained, "yaml", tmp_path / "d.yaml", weights=True)
+def exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> Path:
+    return export_record(campaign, trained, "yaml", tmp_path / "d.yaml", weights=True)
 
 
 @pytest.mark.parametrize("name", exporters.names())
@@ -90,7 +89,7 @@ def test_a_loaded_design_is_the_trained_function(
     for record in records:
         if record.outcome is not TrialOutcome.FINISHED:
             continue
-        path = export_record(campaign, record, name, tmp_path / f"{record.number}.x", weights=True)
+        path = export_record(campaign, record, name, tmp_path / f"d{record.number}.x", weights=True)
         loaded = archsearch.load(path).eval()
         rung = rung_directory(campaign, record)
         assert rung is not None
@@ -178,7 +177,7 @@ def test_weights_of_another_design_are_refused(
             mine.weights.file, foreign.weights.file
         )
     )
-    with pytest.raises(StoreError, match="another design|has shape"):
+    with pytest.raises(StoreError, match=r"another design|has shape"):
         archsearch.load(exported)
 
 

@@ -1,0 +1,78 @@
+"""Published campaigns stay readable, and say what the code says today."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from archsearch.campaign.config import Campaign
+from archsearch.campaign.front import build_front
+from archsearch.campaign.references import reference_designs
+from archsearch.canonical import campaign_key
+from archsearch.costs import price
+from archsearch.objectives import capped_accuracy
+from archsearch.records import TrialOutcome, TrialRecord
+from archsearch.storage import read_records
+
+RESULTS = Path(__file__).parents[1] / "results"
+PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/front.json"))
+
+
+@pytest.fixture(params=PUBLISHED, ids=lambda p: p.name)
+def campaign(request: pytest.FixtureRequest) -> Campaign:
+    return Campaign.open(request.param)
+
+
+def records_of(campaign: Campaign) -> list[TrialRecord]:
+    return read_records(campaign.storage_url, campaign.settings.study)
+
+
+def test_there_is_one() -> None:
+    assert PUBLISHED
+
+
+def test_records_are_priced_and_named_as_today(campaign: Campaign) -> None:
+    vocab_size = campaign.file.task.vocab_size
+    for record in records_of(campaign):
+        assert record.architecture is not None
+        if record.price is None:
+            assert record.outcome is TrialOutcome.INFEASIBLE
+            continue
+        assert price(record.architecture, campaign.n_max, vocab_size=vocab_size) == record.price
+        assert record.architecture.digest == record.digest
+        if record.campaign_key:
+            assert campaign_key(record.architecture, campaign.n_max) == record.campaign_key
+        if record.test:
+            assert capped_accuracy([c.accuracy for c in record.test]) == record.accuracy
+
+
+def test_references_are_those_of_today(campaign: Campaign) -> None:
+    found = {r.reference: r.architecture for r in records_of(campaign) if r.reference is not None}
+    width = campaign.file.space.default().d_model
+    for name, design in reference_designs(campaign.file, width).items():
+        assert found[name] == design
+
+
+def test_every_trained_design_is_of_the_space(campaign: Campaign) -> None:
+    for record in records_of(campaign):
+        if record.reference is None and record.architecture is not None:
+            assert campaign.file.space.contains(record.architecture)
+
+
+def test_the_front_shows_without_writing(campaign: Campaign) -> None:
+    def content() -> dict[str, str]:
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in campaign.directory.iterdir()
+            if path.is_file()
+        }
+
+    before = content()
+    front = build_front(
+        records_of(campaign), campaign.objectives, campaign.settings.reference_point
+    )
+    assert front.members
+    assert content() == before
+    assert sum(p.stat().st_size for p in campaign.directory.rglob("*")) < 5_000_000
