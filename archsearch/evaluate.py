@@ -41,7 +41,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation | Failure:
     """Advances one run to ``request.to_step``; scores it on the test stream if it ends there."""
     try:
         if request.directory is not None:
-            finished = read_rung(Path(request.directory))
+            finished = read_rung(Path(request.directory), request.key)
             if finished is not None:
                 return finished
         torch.set_num_threads(request.threads)
@@ -81,7 +81,7 @@ def _evaluate(request: EvaluationRequest) -> Evaluation:
         node=platform.node(),
     )
     if request.directory is not None:
-        _leave_rung(Path(request.directory), run, evaluation)
+        _leave_rung(request, run, evaluation)
     return evaluation
 
 
@@ -139,13 +139,16 @@ def _memory_limit(limit_bytes: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _leave_rung(directory: Path, run: Run, evaluation: Evaluation) -> None:
+def _leave_rung(request: EvaluationRequest, run: Run, evaluation: Evaluation) -> None:
+    assert request.directory is not None
+    directory = Path(request.directory)
     aside = directory.with_name(f"{directory.name}.tmp-{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     save(run, aside / CHECKPOINT, with_optimizer=evaluation.outcome is RunOutcome.PAUSED)
     (aside / RESULT).write_text(seal(evaluation))
     manifest = {name: file_sha256(aside / name) for name in (CHECKPOINT, RESULT)}
+    manifest["request"] = request.key
     (aside / MANIFEST).write_text(json.dumps(manifest))
     for path in (*aside.iterdir(), aside):
         _sync(path)
@@ -168,11 +171,18 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_rung(directory: Path) -> Evaluation | None:
-    """The evaluation of a complete rung; None if there is none or it is damaged."""
+def read_rung(directory: Path, request_key: str | None = None) -> Evaluation | None:
+    """The evaluation of a complete rung; None if there is none, it is damaged or another's.
+
+    Args:
+        directory: Where the rung was left.
+        request_key: ``EvaluationRequest.key`` of the request that it has to answer; None for any.
+    """
     try:
         manifest = json.loads((directory / MANIFEST).read_text())
         if any(file_sha256(directory / name) != manifest[name] for name in (CHECKPOINT, RESULT)):
+            return None
+        if request_key is not None and manifest["request"] != request_key:
             return None
         return unseal(Evaluation, (directory / RESULT).read_text(), str(directory / RESULT))
     except (OSError, ValueError, KeyError, TypeError, StoreError):

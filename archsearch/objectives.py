@@ -31,8 +31,8 @@ class Objective(NamedTuple):
     maximise: bool
     log: bool
 
-    def loss(self, value: float) -> float:
-        """The value as a number to minimise: the one place where a sign is turned.
+    def scaled(self, value: float) -> float:
+        """The value on the scale that samplers and fronts see, its direction kept.
 
         On a log scale anything below 1 counts as 1: those values are counts.
 
@@ -41,7 +41,15 @@ class Objective(NamedTuple):
         """
         if not math.isfinite(value) or (self.log and value < 0):
             raise ValueError(f"{self.name} must be finite{' and >= 0' * self.log}; got {value}")
-        scaled = math.log10(max(value, 1)) if self.log else float(value)
+        return math.log10(max(value, 1)) if self.log else float(value)
+
+    def loss(self, value: float) -> float:
+        """``scaled`` as a number to minimise: the one place where a sign is turned.
+
+        Raises:
+            ValueError: As for ``scaled``.
+        """
+        scaled = self.scaled(value)
         # not a bare minus, which would turn 0 into -0
         return 0.0 - scaled if self.maximise else scaled
 

@@ -64,6 +64,12 @@ class EvaluationRequest(_Record):
     device: str = "cpu"
 
     @property
+    def key(self) -> str:
+        """SHA-256 of all that decides the answer: not where it runs, nor where it is left."""
+        decisive = {"architecture", "task", "training", "seed", "to_step"}
+        return _checksum(self.model_dump(mode="json", include=decisive))
+
+    @property
     def is_final(self) -> bool:
         """Whether the run's budget ends here."""
         return self.to_step >= self.training.steps

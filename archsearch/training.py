@@ -116,9 +116,8 @@ def start(request: EvaluationRequest) -> Run:
         InputError: The design cannot be built.
     """
     task = request.task
-    max_length = max(cell.length for cell in (*task.cells, *task.test_cells))
     streams = Streams.of(request.seed)
-    model = build_model(request.architecture, task.vocab_size, max_length)
+    model = build_model(request.architecture, task.vocab_size, task.longest_length)
     initialise(model, streams.init)
     model.to(request.device)
     matrices = [p for p in model.parameters() if p.ndim == 2]

@@ -12,7 +12,7 @@ import torch
 import archsearch.evaluate as border
 from archsearch.costs import flops_at
 from archsearch.evaluate import CHECKPOINT, MANIFEST, RESULT, evaluate, file_sha256, read_rung
-from archsearch.records import Evaluation, Failure, FailureKind, RunOutcome
+from archsearch.records import Evaluation, Failure, FailureKind, RunOutcome, RunSeed
 from archsearch.training import start
 from tests.helpers import request
 
@@ -29,6 +29,7 @@ def test_an_evaluation_tells_all(tmp_path: Path) -> None:
     assert read_rung(tmp_path / "6") == done
     assert {p.name for p in tmp_path.iterdir()} == {"6"}
     manifest = json.loads((tmp_path / "6" / MANIFEST).read_text())
+    assert manifest.pop("request") == request().key
     assert manifest == {n: file_sha256(tmp_path / "6" / n) for n in (CHECKPOINT, RESULT)}
 
 
@@ -131,3 +132,16 @@ def test_the_workers_threads_are_the_requests(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
     evaluate(request(threads=3))
     assert seen == [3]
+
+
+def test_a_rung_of_another_request_is_not_an_answer(tmp_path: Path) -> None:
+    """A rung is found by its place; what stands there must still be the request's own."""
+    mine, other = request(directory=str(tmp_path / "6")), request(directory=str(tmp_path / "6"))
+    other = other.model_copy(update={"seed": RunSeed(campaign=99)})
+    done = evaluate(mine)
+    assert read_rung(tmp_path / "6", mine.key) == done
+    assert read_rung(tmp_path / "6", other.key) is None
+    assert evaluate(other) != done
+    assert read_rung(tmp_path / "6", other.key) is not None
+    moved = mine.model_copy(update={"threads": 2, "directory": None, "deadline_seconds": 1.0})
+    assert moved.key == mine.key

@@ -94,8 +94,12 @@ class Campaign:
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything was trained; before that there may not even be a study."""
+        """Whether a driver came as far as training; before that there may not even be a study."""
         return self.settings.reference_point is not None or (self.directory / RUNS).is_dir()
+
+    def begin(self) -> None:
+        """Notes that there is a study and a driver at work."""
+        (self.directory / RUNS).mkdir(exist_ok=True)
 
     def freeze(self, **changes: object) -> None:
         """Changes settings durably: the old file or the new one exists, never half of one."""

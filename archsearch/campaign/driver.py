@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from archsearch.architecture import Architecture
 from archsearch.campaign import policy
 from archsearch.campaign.config import RUNS, Campaign
+from archsearch.campaign.feasibility import priced
 from archsearch.campaign.front import build_front, conv_only, cost_of
 from archsearch.campaign.policy import Action, SearchState
 from archsearch.campaign.progress import (
@@ -27,7 +28,6 @@ from archsearch.campaign.progress import (
 )
 from archsearch.campaign.proposals import Proposer, now_text
 from archsearch.campaign.references import FULL_ATTENTION, reference_designs, widths
-from archsearch.costs import price
 from archsearch.execution.base import Answer, Executor
 from archsearch.objectives import capped_accuracy
 from archsearch.records import (
@@ -107,6 +107,7 @@ class Driver:
         self._began = time.monotonic()
         self._earlier_seconds = store.elapsed_seconds()
         self._busy_seconds = 0.0
+        self._lost_reference = ""
         self._phase = "references"
         self._next_number = 1 + max((r.number for r in self._trials()), default=-1)
 
@@ -149,12 +150,14 @@ class Driver:
         ]
         waiting.reverse()
         while waiting or self._flights:
-            if self._stop.draining:
+            if self._stop.draining or self._lost_reference:
                 waiting.clear()
             while waiting and len(self._flights) < self._executor.slots:
                 self._submit(waiting.pop())
             if not self._collect():
                 return Ending(EndKind.CANCELLED, "cancelled by the user")
+        if self._lost_reference:
+            return Ending(EndKind.ABORTED, self._lost_reference)
         if self._stop.draining:
             return Ending(EndKind.DRAINED, "stopped by the user")
         if self._campaign.settings.reference_point is None:
@@ -180,9 +183,7 @@ class Driver:
             architecture=design,
             reference=name,
             digest=design.digest,
-            price=price(
-                design, self._campaign.n_max, vocab_size=self._campaign.file.task.vocab_size
-            ),
+            price=priced(self._campaign.file, design),
             started_at=now_text(),
         )
 
@@ -331,6 +332,12 @@ class Driver:
 
     def _finish(self, record: TrialRecord) -> None:
         """Tells the study for good, then everybody else."""
+        if record.reference is not None and record.failure is not None:
+            # without its references a campaign means nothing; it is tried at the next start
+            del self._records[record.reference, record.number]
+            self._lost_reference = f"{name_of(record)} failed: {record.failure.message}"
+            self._observer.event(self._lost_reference)
+            return
         # an adopted record may have been given its order already: the same one again
         key = (record.reference, record.number)
         others = (r.told_order or 0 for k, r in self._records.items() if k != key)

@@ -26,6 +26,17 @@ def constraint_values(architecture: Architecture, price: Price) -> dict[str, flo
     }
 
 
+def priced(file: CampaignFile, architecture: Architecture) -> Price:
+    """The price of a buildable design under a campaign's task."""
+    task = file.task
+    return price(
+        architecture,
+        task.longest_test_length,
+        vocab_size=task.vocab_size,
+        max_length=task.longest_length,
+    )
+
+
 def violations(
     file: CampaignFile, architecture: Architecture
 ) -> tuple[Architecture | None, Price | None, dict[str, float]]:
@@ -39,6 +50,6 @@ def violations(
         canonical = canonicalise(architecture)
     except InputError:
         return None, None, {INVALID: 1.0}
-    cost = price(canonical, file.task.longest_test_length, vocab_size=file.task.vocab_size)
+    cost = priced(file, canonical)
     values = constraint_values(canonical, cost)
     return canonical, cost, {str(c): c.violation(values) for c in file.constraints}

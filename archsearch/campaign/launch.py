@@ -55,7 +55,8 @@ def launch(
         ClusterError: The executor cannot be started or is gone.
         StoreError: The study cannot be opened or written.
     """
-    with CampaignLock(campaign.directory):
+    # the executor first: when it cannot start, no study has been made anywhere
+    with CampaignLock(campaign.directory), executors.get(how.executor)(how.options) as executor:
         probe(campaign.directory)
         store = Store(
             campaign.storage_url,
@@ -65,21 +66,14 @@ def launch(
             create=new or not campaign.has_begun,
         )
         try:
-            with executors.get(how.executor)(how.options) as executor:
-                on_started()
-                driver = Driver(
-                    campaign,
-                    store,
-                    executor,
-                    observer,
-                    stop,
-                    WorkerSettings(
-                        threads=how.options.cpus_per_trial,
-                        memory_limit_bytes=_memory_limit_bytes(how, executor.slots),
-                        device=how.device,
-                    ),
-                )
-                return driver.run()
+            campaign.begin()
+            on_started()
+            worker = WorkerSettings(
+                threads=how.options.cpus_per_trial,
+                memory_limit_bytes=_memory_limit_bytes(how, executor.slots),
+                device=how.device,
+            )
+            return Driver(campaign, store, executor, observer, stop, worker).run()
         finally:
             store.close()
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from archsearch.architecture import Architecture
-from archsearch.campaign.feasibility import INVALID, violations
+from archsearch.campaign.feasibility import INVALID, priced, violations
 from archsearch.campaign.references import reference_designs, widths
 from archsearch.canonical import campaign_key
-from archsearch.costs import Price, price
+from archsearch.costs import Price
 from archsearch.errors import InputError
 from archsearch.space import CampaignFile, RandomSuggest
 
@@ -143,7 +143,7 @@ def preview(
         examples=tuple(_evenly(different, num_examples)),
         extremes=(feasible[0], feasible[len(feasible) // 2], feasible[-1]),
         references={
-            name: Priced(design, price(design, n_max, vocab_size=file.task.vocab_size))
+            name: Priced(design, priced(file, design))
             for name, design in reference_designs(file, widths(file)[0]).items()
         },
         warnings=_warnings(len(feasible), num_samples, refusals),

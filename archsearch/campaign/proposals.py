@@ -9,7 +9,7 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import violations
 from archsearch.campaign.front import cost_of
 from archsearch.canonical import campaign_key
-from archsearch.records import TrialOutcome, TrialRecord
+from archsearch.records import FailureKind, TrialOutcome, TrialRecord
 from archsearch.samplers import samplers
 from archsearch.samplers.base import TrialSuggest, draw_seed
 from archsearch.storage import Store
@@ -45,12 +45,16 @@ class Proposer:
             self.remember(record)
 
     def remember(self, record: TrialRecord) -> None:
-        """Takes note of a trial: later equal designs are duplicates of it, unless it failed."""
+        """Takes note of a trial: later equal designs are duplicates of it.
+
+        Failed ones too, for what ended a worker twice would do so again; not those that went down
+        with their node.
+        """
         if record.reference is not None:
             return
         if record.outcome in (TrialOutcome.DUPLICATE, TrialOutcome.INFEASIBLE):
             self._rejected[record.number] = record.outcome
-        elif record.outcome is TrialOutcome.FAILED:
+        elif record.failure is not None and record.failure.kind is FailureKind.LOST:
             if self._owner.get(record.campaign_key) == record.number:
                 del self._owner[record.campaign_key]
         elif record.campaign_key:
@@ -122,4 +126,4 @@ class Proposer:
             return None
         accuracy, cost = self._campaign.objectives
         value = _UNBUILDABLE_COST if record.price is None else cost_of(record, cost)
-        return [-accuracy.loss(record.accuracy), cost.loss(value)]
+        return [accuracy.scaled(record.accuracy), cost.scaled(value)]

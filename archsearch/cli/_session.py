@@ -150,7 +150,7 @@ def _drive(campaign: Campaign, how: LaunchOptions, *, new: bool) -> int:
     _closing_words(campaign, ending, front, records)
     if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
         return _SIGNAL_EXIT.get(signal.Signals(received[0]), 130) if received else 130
-    _complain_of_failure(ending, front, records)
+    _complain_of_failure(campaign, ending, front, records)
     return 0
 
 
@@ -203,17 +203,17 @@ def _closing_words(
     print(f"inspect: archsearch front {campaign.directory}")
 
 
-def _complain_of_failure(ending: Ending, front: Front, records: list[TrialRecord]) -> None:
+def _complain_of_failure(
+    campaign: Campaign, ending: Ending, front: Front, records: list[TrialRecord]
+) -> None:
     """Raises GoalNotMetError where a campaign has nothing to show."""
-    reasons = Counter(r.failure.message for r in records if r.failure is not None)
-    common = "; ".join(f"{count} x {text}" for text, count in reasons.most_common(3))
+    counted = Counter(r.failure.message for r in records if r.failure is not None)
+    commonest = "; ".join(f"{count} x {text}" for text, count in counted.most_common(3))
+    why = f"; the commonest failures: {commonest}" if commonest else ""
     if ending.kind is EndKind.ABORTED:
-        raise GoalNotMetError(f"campaign stopped: {ending.reason}; the commonest reasons: {common}")
-    trained = front.counts[TrialOutcome.SOLVED.value] + front.counts[TrialOutcome.FINISHED.value]
-    if not trained:
+        mended = f"when that is mended: {resume_command(campaign.directory)}"
+        raise GoalNotMetError(f"campaign stopped: {ending.reason}{why}; {mended}")
+    if not any(front.counts[o.value] for o in (TrialOutcome.SOLVED, TrialOutcome.FINISHED)):
         infeasible = front.counts[TrialOutcome.INFEASIBLE.value]
-        raise GoalNotMetError(
-            "no design could be trained to its end"
-            + (f"; {infeasible} were infeasible" if infeasible else "")
-            + (f"; the commonest failures: {common}" if common else "")
-        )
+        why = (f"; {infeasible} were infeasible" if infeasible else "") + why
+        raise GoalNotMetError(f"no design could be trained to its end{why}")

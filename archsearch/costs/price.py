@@ -56,7 +56,13 @@ class Price(BaseModel):
         return Growth(Fraction(numerator, denominator), log_power)
 
 
-def price(architecture: Architecture, n_max: int, *, vocab_size: int | None = None) -> Price:
+def price(
+    architecture: Architecture,
+    n_max: int,
+    *,
+    vocab_size: int | None = None,
+    max_length: int | None = None,
+) -> Price:
     """Prices a design at the longest tested length, without building it.
 
     What cannot differ up to ``n_max`` is priced alike: a window that covers everything is full
@@ -66,6 +72,8 @@ def price(architecture: Architecture, n_max: int, *, vocab_size: int | None = No
         architecture: A design that can be built (see ``canonical.check``).
         n_max: The longest tested length.
         vocab_size: V, for the size of the embedding only.
+        max_length: Longest sequence that the model is built for, for the size of a table of
+            positions; ``n_max`` unless given.
 
     Raises:
         InputError: A mixer or an option is not known.
@@ -77,7 +85,7 @@ def price(architecture: Architecture, n_max: int, *, vocab_size: int | None = No
         n_max=n_max,
         flops=flops_at(design, n_max),
         flops_executed=executed_flops_at(design, n_max),
-        params=num_params(design, n_max),
+        params=num_params(design, max_length or n_max),
         embedding_params=None if vocab_size is None else embedding_params(design, vocab_size),
         state_floats=state_floats(design, n_max),
         growth=(growth.power.numerator, growth.power.denominator, growth.log_power),

@@ -72,11 +72,6 @@ class ArchitectureFile(BaseModel):
     source: Source | None = None
     weights: Weights | None = None
 
-    @property
-    def max_length(self) -> int:
-        """The longest sequence of the task: what the model is built for."""
-        return max(cell.length for cell in (*self.task.cells, *self.task.test_cells))
-
     def plain(self) -> dict[str, object]:
         """As JSON-able data without what is unknown."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -152,7 +147,7 @@ def load(path: str | Path) -> HybridModel:
 
     path = Path(path)
     file = read(path)
-    model = build_model(file.architecture, file.task.vocab_size, file.max_length)
+    model = build_model(file.architecture, file.task.vocab_size, file.task.longest_length)
     if file.weights is None:
         initialise(model, Streams.of(file.seed).init)
         return model

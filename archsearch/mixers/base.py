@@ -212,7 +212,6 @@ class MixerSpec(BaseModel):
     citation: ClassVar[Citation]
     uses_rotary: ClassVar[bool] = False
     skipped: ClassVar[bool] = False
-    exact_attention: ClassVar[bool] = False
 
     @abstractmethod
     def cost(self, d_model: int, length: int) -> MixerCost:

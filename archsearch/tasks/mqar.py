@@ -109,7 +109,7 @@ class MQARConfig(BaseModel):
             raise ValueError(
                 f"vocab_size must be even (half keys, half values); got {self.vocab_size}"
             )
-        longest = max(cell.length for cell in (*self.cells, *self.test_cells))
+        longest = self.longest_length
         if self.vocab_size <= longest:
             raise ValueError(
                 f"vocab_size must exceed the longest cell; got vocab_size={self.vocab_size},"
@@ -121,6 +121,11 @@ class MQARConfig(BaseModel):
     def longest_test_length(self) -> int:
         """The N at which designs are priced."""
         return max(cell.length for cell in self.test_cells)
+
+    @property
+    def longest_length(self) -> int:
+        """The longest sequence of training and test: what a model is built for."""
+        return max(cell.length for cell in (*self.cells, *self.test_cells))
 
     def floor(self, cell: Cell) -> Floor:
         """1/V for any token, 1/D for any value of the sequence."""

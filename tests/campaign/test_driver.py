@@ -226,15 +226,28 @@ def test_a_crash_that_does_not_come_again_costs_nothing(tmp_path: Path) -> None:
     assert everything(shaken) == everything(calm)
 
 
-def test_a_failed_design_may_be_proposed_again(tmp_path: Path) -> None:
-    """A failure says nothing about the design: its equal is not a duplicate."""
+def test_a_design_that_ended_its_workers_is_not_tried_again(tmp_path: Path) -> None:
     campaign = new_campaign(tmp_path / "c", ONE_DESIGN)
-    first: list[int] = []
 
     def answer(request: EvaluationRequest) -> Evaluation | Failure:
-        first.append(request.seed.trial)
-        if len(first) == 1:
-            return Failure(kind=FailureKind.ERROR, message="once")
+        return Failure(kind=FailureKind.CRASHED, message="always")
+
+    drive(campaign, Inline(searched(answer)))
+    failed, *equal = trials_of(campaign)
+    assert failed.outcome is TrialOutcome.FAILED
+    assert equal
+    assert all(r.duplicate_of == failed.number for r in equal)
+
+
+def test_a_design_whose_node_was_lost_may_be_proposed_again(tmp_path: Path) -> None:
+    """A lost node says nothing about the design: its equal is not a duplicate."""
+    campaign = new_campaign(tmp_path / "c", ONE_DESIGN)
+    asked: list[int] = []
+
+    def answer(request: EvaluationRequest) -> Evaluation | Failure:
+        asked.append(request.seed.trial)
+        if len(set(asked)) == 1:
+            return Failure(kind=FailureKind.LOST, message="for once")
         return made_up(request)
 
     drive(campaign, Inline(searched(answer)))
@@ -404,3 +417,26 @@ def test_seconds_of_all_sessions_add_up(tmp_path: Path) -> None:
     assert store.elapsed_seconds() >= first > 0
     store.close()
     assert lasting(trials_of(campaign)[0])["number"] == 0
+
+
+def test_a_failed_reference_ends_the_campaign_and_is_tried_again_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    campaign = new_campaign(tmp_path / "c", ONE_DESIGN)
+
+    def broken(request: EvaluationRequest) -> Evaluation | Failure:
+        if request.seed.trial == -3:
+            return Failure(kind=FailureKind.ERROR, message="a disk is missing")
+        return made_up(request)
+
+    ending = drive(campaign, Inline(broken))
+    assert ending.kind is EndKind.ABORTED
+    assert ending.reason == "reference conv only failed: a disk is missing"
+    assert campaign.settings.reference_point is None
+    assert not trials_of(campaign)
+
+    again = Campaign.open(campaign.directory)
+    assert drive(again, Inline(made_up)).kind is EndKind.FINISHED
+    assert again.settings.reference_point is not None
+    names = [r.reference for r in read_records(again.storage_url, again.settings.study)]
+    assert names.count("conv only") == 1

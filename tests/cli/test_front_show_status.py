@@ -105,9 +105,7 @@ def test_front_lists_members_cheapest_first_then_references(cli: Cli, campaign: 
         ["2", "member"],
         *([letter, "reference"] for letter in "ABCDEF"),
     ]
-    assert lines[3].endswith(
-        "d64: short_conv > sliding_window(window=sqrt)"
-    )
+    assert lines[3].endswith("d64: short_conv > sliding_window(window=sqrt)")
     assert "1.50x  N^1.5" in lines[3]
     assert lines[-1].endswith("(diverged)")
     assert not any("\x1b" in line or "─" in line for line in lines)

@@ -62,7 +62,7 @@ def test_every_design_comes_back_as_it_went(
         file = read(path)
         assert file == describe(campaign, record)
         assert file.digest == record.digest
-        assert file.max_length == 16
+        assert file.task.longest_length == 16
     assert {r.outcome for r in records} >= {TrialOutcome.INFEASIBLE, TrialOutcome.FINISHED}
 
 

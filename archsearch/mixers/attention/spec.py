@@ -29,7 +29,6 @@ class Attention(MixerSpec):
     formula: ClassVar[str] = "y_i = W_o sum_{j<=i} softmax_j(q_i . k_j / sqrt(d/H)) v_j"
     citation: ClassVar[Citation] = Citation("Vaswani et al. 2017", "1706.03762", "section 3.2")
     uses_rotary: ClassVar[bool] = True
-    exact_attention: ClassVar[bool] = True
 
     num_heads: int = Field(1, ge=1, le=256)
 
