@@ -226,21 +226,30 @@ def test_a_crash_that_does_not_come_again_costs_nothing(tmp_path: Path) -> None:
     assert everything(shaken) == everything(calm)
 
 
-def test_a_design_that_ended_its_workers_is_not_tried_again(tmp_path: Path) -> None:
+def test_a_design_that_ended_its_workers_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "EXHAUSTED_AFTER", 20)
     campaign = new_campaign(tmp_path / "c", ONE_DESIGN)
 
     def answer(request: EvaluationRequest) -> Evaluation | Failure:
         return Failure(kind=FailureKind.CRASHED, message="always")
 
     drive(campaign, Inline(searched(answer)))
-    failed, *equal = trials_of(campaign)
-    assert failed.outcome is TrialOutcome.FAILED
-    assert equal
-    assert all(r.duplicate_of == failed.number for r in equal)
+    records = trials_of(campaign)
+    failed = [r for r in records if r.outcome is TrialOutcome.FAILED]
+    duplicates = [r for r in records if r.outcome is TrialOutcome.DUPLICATE]
+    assert len({r.campaign_key for r in failed}) == len(failed) < len(records)
+    owner = {r.campaign_key: r.number for r in failed}
+    assert duplicates
+    assert all(r.duplicate_of == owner[r.campaign_key] for r in duplicates)
 
 
-def test_a_design_whose_node_was_lost_may_be_proposed_again(tmp_path: Path) -> None:
+def test_a_design_whose_node_was_lost_may_be_proposed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lost node says nothing about the design: its equal is not a duplicate."""
+    monkeypatch.setattr(policy, "EXHAUSTED_AFTER", 20)
     campaign = new_campaign(tmp_path / "c", ONE_DESIGN)
     asked: list[int] = []
 
@@ -422,7 +431,7 @@ def test_seconds_of_all_sessions_add_up(tmp_path: Path) -> None:
 def test_a_failed_reference_ends_the_campaign_and_is_tried_again_at_the_next_start(
     tmp_path: Path,
 ) -> None:
-    campaign = new_campaign(tmp_path / "c", ONE_DESIGN)
+    campaign = new_campaign(tmp_path / "c", ONE_DESIGN, trials=1)
 
     def broken(request: EvaluationRequest) -> Evaluation | Failure:
         if request.seed.trial == -3:
