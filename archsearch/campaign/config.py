@@ -104,9 +104,10 @@ class Campaign:
     def freeze(self, **changes: object) -> None:
         """Changes settings durably: the old file or the new one exists, never half of one."""
         self.settings = self.settings.model_copy(update=changes)
-        write_atomically(
-            self.directory / SETTINGS_FILE, self.settings.model_dump_json(indent=2) + "\n"
-        )
+        # a storage's URL may hold a password
+        mode = 0o644 if self.settings.storage is None else 0o600
+        text = self.settings.model_dump_json(indent=2) + "\n"
+        write_atomically(self.directory / SETTINGS_FILE, text, mode=mode)
 
     @classmethod
     def create(cls, file: CampaignFile, directory: Path, settings: Settings) -> Campaign:
@@ -204,7 +205,8 @@ def claim_directory(out: Path) -> Path:
     Raises:
         InputError: It exists and is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # a driver killed between the campaign's first two files has left the first of them
+    if out.exists() and (not out.is_dir() or any(p.name != SPACE_FILE for p in out.iterdir())):
         raise InputError(
             f"{out}: exists already; choose another --out, or continue it with 'archsearch resume'"
         )
@@ -230,7 +232,7 @@ def resume_command(directory: Path) -> str:
     return f"archsearch resume {shlex.quote(str(directory))}"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Writes aside, syncs and renames: readers see the old file or the new one."""
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -238,7 +240,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(aside).chmod(0o644)
+        Path(aside).chmod(mode)
         Path(aside).replace(path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)

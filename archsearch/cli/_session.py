@@ -39,7 +39,7 @@ from archsearch.execution.base import ExecutorOptions
 from archsearch.records import Front, TrialOutcome, TrialRecord
 from archsearch.samplers import samplers
 from archsearch.space import CampaignFile
-from archsearch.storage import read_records, url_problems
+from archsearch.storage import read_records, redacted, url_problems
 
 RESULTS = Path("results")
 _TERM_GRACE_SECONDS = 25.0
@@ -106,7 +106,8 @@ def settings(file: CampaignFile, **overrides: object) -> Settings:
         problems += [f"--storage: {problem}" for problem in url_problems(str(storage))]
     if problems:
         raise InputError(problems)
-    return new_settings(file, command=shlex.join(["archsearch", *sys.argv[1:]]), **overrides)
+    command = shlex.join(["archsearch", *map(redacted, sys.argv[1:])])
+    return new_settings(file, command=command, **overrides)
 
 
 def warn(text: str) -> None:
