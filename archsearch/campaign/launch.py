@@ -37,17 +37,15 @@ def launch(
     observer: Observer,
     stop: Stop,
     *,
-    new: bool,
     on_started: Callable[[], None] = lambda: None,
 ) -> Ending:
-    """Runs a new campaign, or continues one.
+    """Begins a campaign, or continues one.
 
     Args:
         campaign: Its folder exists.
         how: Executor and its options.
         observer: Is told what happens.
         stop: How the user ends it.
-        new: Whether the study is to be made.
         on_started: Called when the executor runs: Ray sets signal handlers, ours come after.
 
     Raises:
@@ -63,7 +61,7 @@ def launch(
             campaign.settings.study,
             objectives=[f"log10 {o.name}" if o.log else o.name for o in campaign.objectives],
             maximise=[o.maximise for o in campaign.objectives],
-            create=new or not campaign.has_begun,
+            create=not campaign.has_begun,
         )
         try:
             campaign.begin()

@@ -121,7 +121,7 @@ def begin(file: CampaignFile, fixed: Settings, how: LaunchOptions, out: Path | N
     probe(directory)
     campaign = Campaign.create(file, directory, fixed)
     try:
-        return _drive(campaign, how, new=True)
+        return _drive(campaign, how)
     except (ClusterError, StoreError):
         # no folder is left behind by a campaign that could not even begin
         if not campaign.has_begun:
@@ -134,16 +134,16 @@ def go_on(campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object])
     if changes:
         with CampaignLock(campaign.directory):
             campaign.freeze(**changes)
-    return _drive(campaign, how, new=False)
+    return _drive(campaign, how)
 
 
-def _drive(campaign: Campaign, how: LaunchOptions, *, new: bool) -> int:
+def _drive(campaign: Campaign, how: LaunchOptions) -> int:
     stop, display = Stop(), LiveProgress()
     display.event(f"campaign {campaign.directory}")
     received: list[int] = []
     try:
         with _signals(stop, received) as install:
-            ending = launch(campaign, how, display, stop, new=new, on_started=install)
+            ending = launch(campaign, how, display, stop, on_started=install)
     finally:
         display.close()
     records = read_records(campaign.storage_url, campaign.settings.study)
