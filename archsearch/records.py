@@ -17,8 +17,6 @@ from archsearch.errors import StoreError
 from archsearch.protocol import TrainingConfig
 from archsearch.tasks.mqar import MQARConfig
 
-SCHEMA_VERSION = 1
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -68,11 +66,6 @@ class EvaluationRequest(_Record):
         """SHA-256 of all that decides the answer: not where it runs, nor where it is left."""
         decisive = {"architecture", "task", "training", "seed", "to_step"}
         return _checksum(self.model_dump(mode="json", include=decisive))
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the run's budget ends here."""
-        return self.to_step >= self.training.steps
 
 
 class DistanceBin(_Record):

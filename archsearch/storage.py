@@ -13,7 +13,7 @@ import json
 import re
 import sqlite3
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,8 @@ class Store:
                 )
         except (StoreError, KeyboardInterrupt):
             raise
+        except KeyError as error:
+            raise StoreError(f"{redacted(url)}: holds no study called '{name}'") from error
         except Exception as error:
             raise StoreError(
                 f"{redacted(url)}: the study cannot be opened ({type(error).__name__}:"
@@ -122,6 +124,24 @@ class Store:
         if path is not None:
             _synchronise_fully(storage.engine)
         return storage
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turns what the database cannot do (full, read-only, gone) into a StoreError."""
+        import sqlalchemy
+
+        try:
+            yield
+        except (
+            self._optuna.exceptions.StorageInternalError,
+            sqlalchemy.exc.SQLAlchemyError,
+            sqlite3.Error,
+        ) as error:
+            cause = " ".join(str(error.__cause__ or error).split())[:300]
+            raise StoreError(
+                f"{redacted(self._url)}: the study cannot be written ({cause});"
+                " nothing told so far is lost: mend it, then 'archsearch resume'"
+            ) from error
 
     def ask(self) -> int:
         """A new running trial; returns its number."""
@@ -211,7 +231,7 @@ class Store:
         backend.remove_session()
         backend.engine.dispose()
         path = _sqlite_path(self._url)
-        if path is not None:
+        if path is not None and path.is_file():
             # another process may be reading: then the log stays, and a later end folds it
             with contextlib.suppress(sqlite3.OperationalError):
                 _sqlite_mode(path, "DELETE")
@@ -244,11 +264,16 @@ def url_problems(url: str) -> list[str]:
     import sqlalchemy
 
     try:
-        sqlalchemy.engine.make_url(url).get_dialect()
+        name = sqlalchemy.engine.make_url(url).get_dialect().name
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError):
         return [
             f"got '{redacted(url)}'; must be a SQLAlchemy URL such as sqlite:////absolute/study.db"
             " or postgresql+psycopg://user@host/database"
+        ]
+    if name == "sqlite" and not re.fullmatch(r"sqlite:////[^?]+", url):
+        # in memory it would be lost, and a relative path means another file from another folder
+        return [
+            f"got '{url}'; SQLite needs a file by its absolute path: sqlite:////absolute/study.db"
         ]
     return []
 

@@ -75,7 +75,7 @@ def rate_at(step: int, config: TrainingConfig) -> float:
 
 @dataclass
 class Run:
-    """A live run. ``tokens`` counts training tokens, for the FLOPs spent."""
+    """A live run; ``loss_sum`` over ``loss_count`` steps is what the next validation reports."""
 
     model: HybridModel
     optimizer: torch.optim.Optimizer

@@ -15,8 +15,8 @@ import pytest
 from archsearch.costs import price
 from archsearch.errors import InputError, StoreError
 from archsearch.records import Failure, FailureKind, TrialOutcome, TrialRecord, seal, unseal
-from archsearch.storage import Store, default_url, read_records, redacted
-from tests.helpers import design, made_up, request
+from archsearch.storage import Store, default_url, read_records, redacted, url_problems
+from tests.helpers import design, made_up, new_campaign, open_store, request
 
 NAME = "s"
 
@@ -232,7 +232,7 @@ def test_a_missing_study_is_refused_and_not_made(tmp_path: Path) -> None:
 
 
 def test_another_studys_file_is_refused(copy: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="holds no study called"):
         Store(default_url(copy), "other", objectives=[], maximise=[], create=False)
 
 
@@ -302,3 +302,29 @@ def test_records_are_json_without_nan() -> None:
     json.loads(text, parse_constant=lambda c: pytest.fail(c))
     with pytest.raises(ValueError, match="JSON"):
         seal(record(1).model_copy(update={"accuracy": float("nan")}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///:memory:", "sqlite:///relative.db", "sqlite+pysqlite:////a.db", "x"],
+)
+def test_a_store_that_would_not_be_found_again_is_refused(url: str) -> None:
+    assert len(url_problems(url)) == 1
+
+
+def test_an_absolute_file_is_a_store() -> None:
+    assert url_problems("sqlite:////tmp/study.db") == []
+
+
+def test_what_the_database_cannot_write_is_the_stores_error(tmp_path: Path) -> None:
+    campaign = new_campaign(tmp_path)
+    store = open_store(campaign, create=True)
+    try:
+        number = store.ask()
+        store.study._storage._backend.engine.dispose()
+        with sqlite3.connect(campaign.directory / "study.db") as connection:
+            connection.execute("DROP TABLE trial_user_attributes")
+        with pytest.raises(StoreError, match="cannot be written"), store.guarded():
+            store.note(TrialRecord(number=number, outcome=TrialOutcome.RUNNING))
+    finally:
+        store.close()

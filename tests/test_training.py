@@ -293,3 +293,18 @@ def test_a_checkpoint_without_an_optimizer_is_no_checkpoint(tmp_path: Path) -> N
     save_weights(run.model, path)
     with pytest.raises(StoreError, match=str(path)):
         restore(request(), path)
+
+
+def test_all_trials_are_validated_and_tested_on_the_same_sequences() -> None:
+    """Otherwise a design could lead by having drawn the easier test."""
+    from archsearch.tasks.base import Split
+    from archsearch.training import _held_out
+
+    runs = [start(request(seed=RunSeed(campaign=3, trial=t, run=r))) for t, r in ((0, 0), (7, 1))]
+    cell = runs[0].task.cells[0]
+    for split in (Split.VALIDATION, Split.TEST):
+        one, other = (list(_held_out(run, cell, split, 64)) for run in runs)
+        assert len(one) == len(other) > 0
+        for mine, theirs in zip(one, other, strict=True):
+            assert np.array_equal(mine.tokens, theirs.tokens)
+    assert not np.array_equal(runs[0].train_batch(0).tokens, runs[1].train_batch(0).tokens)

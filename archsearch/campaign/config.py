@@ -13,6 +13,8 @@ import os
 import platform
 import shlex
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -180,9 +182,24 @@ def _release(version: str) -> list[str]:
     return version.split("+")[0].split(".")[:2]
 
 
+@contextmanager
+def _making(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{directory}: cannot be made ({error.strerror}); choose another folder with --out"
+        ) from None
+
+
 def next_directory(name: str, root: Path) -> Path:
-    """Makes and returns ``root/<name>-<NNN>`` with the next free number."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Makes and returns ``root/<name>-<NNN>`` with the next free number.
+
+    Raises:
+        InputError: The folder cannot be made.
+    """
+    with _making(root):
+        root.mkdir(parents=True, exist_ok=True)
     taken = [
         int(p.name.rsplit("-", 1)[1])
         for p in root.glob(f"{name}-[0-9][0-9][0-9]*")
@@ -192,8 +209,11 @@ def next_directory(name: str, root: Path) -> Path:
     while True:
         directory = root / f"{name}-{number:03d}"
         try:
-            directory.mkdir()
-        except FileExistsError:
+            with _making(directory):
+                directory.mkdir()
+        except InputError:
+            if not directory.exists():
+                raise
             number += 1
         else:
             return directory
@@ -203,14 +223,16 @@ def claim_directory(out: Path) -> Path:
     """Makes the folder that the user named.
 
     Raises:
-        InputError: It exists and is not empty.
+        InputError: It exists and is not empty, or cannot be made.
     """
-    # a driver killed between the campaign's first two files has left the first of them
-    if out.exists() and (not out.is_dir() or any(p.name != SPACE_FILE for p in out.iterdir())):
-        raise InputError(
-            f"{out}: exists already; choose another --out, or continue it with 'archsearch resume'"
-        )
-    out.mkdir(parents=True, exist_ok=True)
+    with _making(out):
+        # a driver killed between the campaign's first two files has left the first of them
+        if out.exists() and (not out.is_dir() or any(p.name != SPACE_FILE for p in out.iterdir())):
+            raise InputError(
+                f"{out}: exists already;"
+                " choose another --out, or continue it with 'archsearch resume'"
+            )
+        out.mkdir(parents=True, exist_ok=True)
     return out
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from archsearch.architecture import Architecture
 from archsearch.campaign import policy
-from archsearch.campaign.config import RUNS, Campaign
+from archsearch.campaign.config import RUNS, SETTINGS_FILE, Campaign
 from archsearch.campaign.feasibility import priced
 from archsearch.campaign.front import build_front, conv_only, cost_of
 from archsearch.campaign.policy import Action, SearchState
@@ -28,6 +28,7 @@ from archsearch.campaign.progress import (
 )
 from archsearch.campaign.proposals import Proposer, now_text
 from archsearch.campaign.references import FULL_ATTENTION, reference_designs, widths
+from archsearch.errors import StoreError
 from archsearch.execution.base import Answer, Executor
 from archsearch.objectives import capped_accuracy
 from archsearch.records import (
@@ -244,6 +245,7 @@ class Driver:
         while in_row < len(told) and told[-1 - in_row].outcome is TrialOutcome.FAILED:
             in_row += 1
         minutes = self._campaign.settings.time_budget_minutes
+        rejected = self._proposer.rejected_before(self._next_number)
         return SearchState(
             evaluated=len(told),
             in_flight=len(self._flights),
@@ -252,7 +254,8 @@ class Driver:
             elapsed_seconds=self._elapsed_seconds(),
             budget_seconds=None if minutes is None else 60 * minutes,
             duplicates_in_row=self._proposer.duplicates_before(self._next_number),
-            rejected_in_row=self._proposer.rejected_before(self._next_number),
+            known_in_row=rejected.known,
+            infeasible_in_row=rejected.infeasible,
             failed=sum(t.outcome is TrialOutcome.FAILED for t in told),
             failed_in_row=in_row,
             draining=self._stop.draining,
@@ -305,6 +308,8 @@ class Driver:
         if self._stop.draining and self._phase != "draining":
             self._phase = "draining"
             self._observer.event(f"draining: {len(self._flights)} running; Ctrl-C again cancels")
+        if not (self._campaign.directory / SETTINGS_FILE).is_file():
+            raise StoreError(f"{self._campaign.directory}: was removed under the running campaign")
         if self._stop.cancelled:
             self._executor.cancel()
             return False

@@ -31,7 +31,7 @@ def picked(front: Front, pick: str) -> int:
     if pick not in PICKS:
         raise InputError(f"--pick: got '{pick}'; must be one of {', '.join(PICKS)}")
     if not front.members:
-        raise InputError("the front is empty: there is nothing to pick; give --trial N or --all")
+        raise InputError("the front is empty: there is nothing to pick; give --trial N")
     if pick == "knee" and front.knee is not None:
         return front.knee
     if pick == "best":

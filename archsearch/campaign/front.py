@@ -35,13 +35,20 @@ def split(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[Trial
 
 
 def _reference(references: Sequence[TrialRecord], names: Sequence[str]) -> TrialRecord | None:
-    """The best one of that name: with several widths, the yardstick is what can be reached."""
+    """The most accurate one of these names, the cheapest of equals.
+
+    Accuracy is capped, so equals are usual; a dearer yardstick would flatter every ratio to it.
+    """
     found = [
         r
         for r in references
         if r.outcome.was_trained and r.reference is not None and r.reference.split(" @")[0] in names
     ]
-    return max(found, key=lambda r: r.accuracy, default=None)
+    return max(found, key=lambda r: (r.accuracy, -_flops(r), r.number), default=None)
+
+
+def _flops(record: TrialRecord) -> int:
+    return 0 if record.price is None else record.price.flops
 
 
 def conv_only(references: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -103,7 +110,11 @@ def build_front(
 
 
 def _knee(points: Sequence[tuple[float, float]], members: Sequence[TrialRecord]) -> int | None:
-    return members[knee(points)].number if members else None
+    if len(members) < 3:
+        # two points have no bend between them: then what recalls best is the one to show
+        best = max(members, key=lambda m: m.accuracy, default=None)
+        return None if best is None else best.number
+    return members[knee(points)].number
 
 
 def _hypervolume(

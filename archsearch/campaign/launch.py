@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from archsearch.campaign.config import Campaign, probe
@@ -37,6 +37,7 @@ def launch(
     observer: Observer,
     stop: Stop,
     *,
+    changes: Mapping[str, object] | None = None,
     on_started: Callable[[], None] = lambda: None,
 ) -> Ending:
     """Begins a campaign, or continues one.
@@ -46,6 +47,7 @@ def launch(
         how: Executor and its options.
         observer: Is told what happens.
         stop: How the user ends it.
+        changes: Settings to change, such as a larger budget.
         on_started: Called when the executor runs: Ray sets signal handlers, ours come after.
 
     Raises:
@@ -65,13 +67,16 @@ def launch(
         )
         try:
             campaign.begin()
+            if changes:
+                campaign.freeze(**changes)
             on_started()
             worker = WorkerSettings(
                 threads=how.options.cpus_per_trial,
                 memory_limit_bytes=_memory_limit_bytes(how, executor.slots),
                 device=how.device,
             )
-            return Driver(campaign, store, executor, observer, stop, worker).run()
+            with store.guarded():
+                return Driver(campaign, store, executor, observer, stop, worker).run()
         finally:
             store.close()
 

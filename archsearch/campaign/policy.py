@@ -17,7 +17,10 @@ Asked again with an unchanged history, TPE mostly repeats itself: of its proposa
 designs, two in three were known."""
 
 EXHAUSTED_AFTER = 200
-"""Proposals in a row, none of them new and feasible, after which the space counts as exhausted."""
+"""Known designs met since the last new one, after which the space counts as exhausted."""
+
+FRUITLESS_AFTER = 2000
+"""Proposals since the last new and feasible design, after which the search gives up."""
 
 MAX_CONSECUTIVE_FAILURES = 20
 MIN_FINISHED_FOR_SHARE = 50
@@ -57,7 +60,8 @@ class SearchState:
         elapsed_seconds: Over all sessions of the campaign.
         budget_seconds: None for no limit.
         duplicates_in_row: Proposals just before the next that were known already.
-        rejected_in_row: The same, infeasible ones included.
+        known_in_row: Known designs proposed since the last new and feasible one.
+        infeasible_in_row: Infeasible ones since then.
         failed: Trials without a result.
         failed_in_row: The last ones told.
         draining: The user asked to stop.
@@ -70,7 +74,8 @@ class SearchState:
     elapsed_seconds: float = 0.0
     budget_seconds: float | None = None
     duplicates_in_row: int = 0
-    rejected_in_row: int = 0
+    known_in_row: int = 0
+    infeasible_in_row: int = 0
     failed: int = 0
     failed_in_row: int = 0
     draining: bool = False
@@ -104,13 +109,20 @@ def _ending(state: SearchState) -> tuple[str, Action]:
         return f"{state.target} trials done", Action.FINISH
     if state.budget_seconds is not None and state.elapsed_seconds >= state.budget_seconds:
         return f"{state.budget_seconds / 60:g} minutes spent", Action.FINISH
-    if state.rejected_in_row >= EXHAUSTED_AFTER:
+    return _fruitless(state), Action.FINISH
+
+
+def _fruitless(state: SearchState) -> str:
+    """Why nothing new can be expected of the space, if so."""
+    known, infeasible = state.known_in_row, state.infeasible_in_row
+    if known >= EXHAUSTED_AFTER:
+        return f"the last {known} feasible proposals were known: the space is exhausted"
+    if known + infeasible >= FRUITLESS_AFTER:
         return (
-            f"the last {state.rejected_in_row} proposals were known or infeasible:"
-            " the space is exhausted",
-            Action.FINISH,
+            f"of the last {known + infeasible} proposals {infeasible} were infeasible and {known}"
+            " known; loosen the constraints or widen the space"
         )
-    return "", Action.FINISH
+    return ""
 
 
 class Step(NamedTuple):

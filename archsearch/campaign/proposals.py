@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import violations
@@ -21,6 +22,13 @@ _UNBUILDABLE_COST = 1e15
 def now_text() -> str:
     """The time in UTC, for people; nothing is decided by it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Rejected(NamedTuple):
+    """Numbers of proposals that were not trained."""
+
+    known: int
+    infeasible: int
 
 
 class Proposer:
@@ -67,12 +75,13 @@ class Proposer:
             count += 1
         return count
 
-    def rejected_before(self, number: int) -> int:
-        """Duplicates and infeasible proposals in an unbroken row just before a trial."""
-        count = 0
-        while number - 1 - count in self._rejected:
-            count += 1
-        return count
+    def rejected_before(self, number: int) -> Rejected:
+        """What was rejected in an unbroken row just before a trial."""
+        row: list[TrialOutcome] = []
+        while (outcome := self._rejected.get(number - 1 - len(row))) is not None:
+            row.append(outcome)
+        known = row.count(TrialOutcome.DUPLICATE)
+        return Rejected(known, len(row) - known)
 
     def draw(self, number: int, *, random: bool) -> TrialRecord:
         """The record of a running trial: to be trained, infeasible or a duplicate.

@@ -22,7 +22,11 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Trials at a time; by default what there is.")
 ]
 Address = Annotated[
-    str | None, typer.Option(help="A running Ray cluster to join, such as 10.0.0.1:6379.")
+    str | None,
+    typer.Option(
+        help="A running Ray cluster to join, such as 10.0.0.1:6379;"
+        " RAY_AUTH_TOKEN_PATH names the file of its token."
+    ),
 ]
 CpusPerTrial = Annotated[int, typer.Option(min=1, help="Processors of a trial.")]
 GpusPerTrial = Annotated[float, typer.Option(min=0, help="Accelerators of a trial.")]

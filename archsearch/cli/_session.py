@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -24,14 +25,12 @@ from archsearch.campaign.config import (
 )
 from archsearch.campaign.exports import export_record, front_of
 from archsearch.campaign.launch import LaunchOptions, launch
-from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import Ending, EndKind, Stop
 from archsearch.cli.render import LiveProgress, print_front
 from archsearch.errors import (
-    ClusterError,
+    ArchsearchError,
     GoalNotMetError,
     InputError,
-    StoreError,
     suggestion,
 )
 from archsearch.execution import executors
@@ -110,6 +109,13 @@ def settings(file: CampaignFile, **overrides: object) -> Settings:
     return new_settings(file, command=command, **overrides)
 
 
+def with_settings(file: CampaignFile, fixed: Settings) -> CampaignFile:
+    """The campaign file as the command line has changed it, to be shown."""
+    fields = ("trials", "time_budget_minutes", "seed", "sampler", "reference_widths")
+    changed = {name: getattr(fixed, name) for name in fields}
+    return replace(file, search=file.search.model_copy(update=changed))
+
+
 def warn(text: str) -> None:
     """One line on stderr."""
     print(f"archsearch: warning: {text}", file=sys.stderr)
@@ -122,7 +128,7 @@ def begin(file: CampaignFile, fixed: Settings, how: LaunchOptions, out: Path | N
     campaign = Campaign.create(file, directory, fixed)
     try:
         return _drive(campaign, how)
-    except (ClusterError, StoreError):
+    except ArchsearchError:
         # no folder is left behind by a campaign that could not even begin
         if not campaign.has_begun:
             shutil.rmtree(directory, ignore_errors=True)
@@ -131,19 +137,18 @@ def begin(file: CampaignFile, fixed: Settings, how: LaunchOptions, out: Path | N
 
 def go_on(campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object]) -> int:
     """Continues a campaign, with another budget if one was given; returns the exit code."""
-    if changes:
-        with CampaignLock(campaign.directory):
-            campaign.freeze(**changes)
-    return _drive(campaign, how)
+    return _drive(campaign, how, changes)
 
 
-def _drive(campaign: Campaign, how: LaunchOptions) -> int:
+def _drive(
+    campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object] | None = None
+) -> int:
     stop, display = Stop(), LiveProgress()
     display.event(f"campaign {campaign.directory}")
     received: list[int] = []
     try:
         with _signals(stop, received) as install:
-            ending = launch(campaign, how, display, stop, on_started=install)
+            ending = launch(campaign, how, display, stop, changes=changes, on_started=install)
     finally:
         display.close()
     records = read_records(campaign.storage_url, campaign.settings.study)
@@ -187,7 +192,7 @@ def _closing_words(
     campaign: Campaign, ending: Ending, front: Front, records: list[TrialRecord]
 ) -> None:
     print(f"{ending.kind.value}: {ending.reason}")
-    print_front(front)
+    print_front(front, n_max=campaign.n_max, always_picture=True)
     if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
         print(f"continue: {resume_command(campaign.directory)}")
     if not front.members:

@@ -172,8 +172,17 @@ def _rich_table(
     return table
 
 
-def print_front(front: Front, *, with_dominated: bool = False, n_max: int | None = None) -> None:
-    """The table of the front with the references below, and the picture on a terminal."""
+def print_front(
+    front: Front,
+    *,
+    with_dominated: bool = False,
+    n_max: int | None = None,
+    always_picture: bool = False,
+) -> None:
+    """The table of the front with the references below, and the picture.
+
+    The picture is for terminals; a pipe gets it only if it is asked for.
+    """
     if not front.members and not front.dominated:
         print_line("no completed trial yet")
     elif not front.members:
@@ -183,13 +192,12 @@ def print_front(front: Front, *, with_dominated: bool = False, n_max: int | None
     if rows:
         texts, styles = [row.texts for row in rows], [row.style for row in rows]
         print_table(front_columns(front), texts, styles=styles)
-    print_picture(front, n_max)
+    if always_picture or on_terminal():
+        print_picture(front, n_max)
 
 
 def print_picture(front: Front, n_max: int | None = None) -> None:
-    """The front as a picture of characters, with its legend; on a terminal only."""
-    if not on_terminal():
-        return
+    """The front as a picture of characters, with its legend."""
     from rich.text import Text
 
     console = _console()

@@ -67,9 +67,13 @@ def run(
         reference_widths=references,
         storage=storage,
     )
-    if dry_run:
-        from archsearch.cli.space import show_preview
+    from archsearch.campaign.preview import preview
+    from archsearch.cli.space import show_preview
 
-        show_preview(campaign_file)
+    chosen = _session.with_settings(campaign_file, settings)
+    if dry_run:
+        show_preview(chosen, workers=1 if executor == "serial" else workers)
         return
+    for warning in preview(chosen, num_examples=0).warnings:
+        _session.warn(warning)
     raise typer.Exit(_session.begin(campaign_file, settings, how, out))

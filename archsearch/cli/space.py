@@ -46,7 +46,12 @@ def space(
 
 
 def show_preview(
-    file: CampaignFile, *, num_examples: int = 5, estimate: bool = True, as_json: bool = False
+    file: CampaignFile,
+    *,
+    num_examples: int = 5,
+    estimate: bool = True,
+    as_json: bool = False,
+    workers: int | None = None,
 ) -> None:
     """Prints what a campaign would search, and at what price; trains a few steps to time them.
 
@@ -62,7 +67,7 @@ def show_preview(
     for warning in found.warnings:
         print(f"archsearch: warning: {warning}", file=sys.stderr)
     if as_json:
-        times = estimate_time(file, found) if estimate else None
+        times = estimate_time(file, found, workers=workers) if estimate else None
         render.print_json(_facts(file, found, times))
         return
     render.print_block(file.title or file.name, _pairs(file, found))
@@ -73,7 +78,9 @@ def show_preview(
     if estimate:
         render.print_line()
         render.print_line("timing a few training steps of three designs ...", faint=True)
-        render.print_block("time on this machine", _time_pairs(estimate_time(file, found)))
+        render.print_block(
+            "time on this machine", _time_pairs(estimate_time(file, found, workers=workers))
+        )
 
 
 def _facts(file: CampaignFile, found: Preview, times: TimeEstimate | None) -> dict[str, Any]:

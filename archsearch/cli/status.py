@@ -95,11 +95,11 @@ def _ending(campaign: Campaign, trials: Sequence[TrialRecord], elapsed_seconds: 
     from archsearch.campaign.policy import Action, SearchState, decide
     from archsearch.records import TrialOutcome
 
-    rejected = 0
+    rejected: list[TrialOutcome] = []
     for trial in sorted(trials, key=lambda t: -t.number):
         if trial.outcome not in (TrialOutcome.DUPLICATE, TrialOutcome.INFEASIBLE):
             break
-        rejected += 1
+        rejected.append(trial.outcome)
     minutes = campaign.settings.time_budget_minutes
     running = sum(t.outcome is TrialOutcome.RUNNING for t in trials)
     state = SearchState(
@@ -107,7 +107,8 @@ def _ending(campaign: Campaign, trials: Sequence[TrialRecord], elapsed_seconds: 
         target=campaign.settings.trials,
         elapsed_seconds=elapsed_seconds,
         budget_seconds=None if minutes is None else 60 * minutes,
-        rejected_in_row=rejected,
+        known_in_row=rejected.count(TrialOutcome.DUPLICATE),
+        infeasible_in_row=rejected.count(TrialOutcome.INFEASIBLE),
     )
     decision = decide(state)
     return decision.reason if decision.action is Action.FINISH and not running else ""

@@ -23,7 +23,9 @@ def train(
         int | None,
         typer.Option(min=0, help="Another seed; by default the run of the campaign is repeated."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Another budget of steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="Another budget of steps.")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-9, max=10, help="Another learning rate.")
     ] = None,
@@ -41,6 +43,7 @@ def train(
     from archsearch.cli.render import print_table
     from archsearch.errors import GoalNotMetError, InputError
     from archsearch.exporters import read
+    from archsearch.protocol import TrainingConfig
     from archsearch.records import EvaluationRequest, RunSeed
 
     if out is not None and out.suffix != ".safetensors":
@@ -53,7 +56,7 @@ def train(
         for key, value in {"steps": steps, "learning_rate": learning_rate}.items()
         if value is not None
     }
-    training = described.training.model_copy(update=changes)
+    training = TrainingConfig.model_validate(described.training.model_dump() | changes)
     request = EvaluationRequest(
         architecture=described.architecture,
         task=described.task,

@@ -62,7 +62,12 @@ class RayExecutor(Executor):
         self._waiting: deque[tuple[int, EvaluationRequest]] = deque()
         self._flying: dict[Any, tuple[int, float, EvaluationRequest]] = {}
         if options.address is None:
-            self._prepare_private_cluster()
+            try:
+                self._prepare_private_cluster()
+            except OSError as error:
+                raise ClusterError(
+                    f"no folder for Ray's own files ({error}); set TMPDIR to a folder of yours"
+                ) from None
         else:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         # usage statistics would be sent over the network

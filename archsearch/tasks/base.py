@@ -20,7 +20,7 @@ class Split(IntEnum):
     Attributes:
         TRAIN: What the weights are fitted to.
         VALIDATION: What stops a run and chooses its learning rate.
-        TEST: What is reported, and decides nothing.
+        TEST: What is reported; it stops and tunes no run, but the search and the front read it.
     """
 
     TRAIN = 0

@@ -45,3 +45,12 @@ def test_settings_with_a_storage_are_for_their_owner_alone(tmp_path: Path) -> No
     campaign.freeze(trials=7)
     assert stat.S_IMODE((tmp_path / "c" / SETTINGS_FILE).stat().st_mode) == 0o600
     assert Campaign.open(tmp_path / "c").settings.trials == 7
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_to_change(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for impossible in (tmp_path / "file" / "x", tmp_path / ("z" * 300)):
+        with pytest.raises(InputError, match="choose another folder with --out"):
+            claim_directory(impossible)
+    with pytest.raises(InputError, match="choose another folder with --out"):
+        next_directory("a", tmp_path / "file")

@@ -218,3 +218,21 @@ def test_solved_needs_every_cell() -> None:
     assert math.isclose(front.members[0].seconds, 2.0)
     assert front.members[0].seeds == 1
     assert front.members[0].steps == 7
+
+
+def test_of_equal_yardsticks_the_cheaper_one_counts_in_any_order() -> None:
+    references = [
+        record(-1, 0.995, 2000, reference="attention x2"),
+        record(-2, 0.995, 1000, reference="short conv + attention"),
+        record(-3, 0.1, 100, reference="conv only"),
+    ]
+    trial = record(0, 0.9, 500)
+    for order in (references, references[::-1]):
+        front = build_front([*order, trial], BOTH, (0.1, 2000.0))
+        assert front.members[0].cost_vs_full_attention == 0.5
+
+
+def test_with_fewer_than_three_members_the_knee_is_the_best() -> None:
+    trials = [record(0, 0.2, 100), record(1, 0.9, 1000)]
+    assert build_front(trials, BOTH, None).knee == 1
+    assert build_front(trials[:1], BOTH, None).knee == 0

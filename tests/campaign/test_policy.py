@@ -39,9 +39,9 @@ BUSY = {"in_flight": 1, "slots": 1}
         ({"duplicates_in_row": 2 * MANY}, Action.ASK),
         ({"duplicates_in_row": 2 * MANY + 1}, Action.ASK_RANDOM),
         ({"duplicates_in_row": MANY, **BUSY}, Action.WAIT),
-        ({"rejected_in_row": 199}, Action.ASK),
-        ({"rejected_in_row": 200}, Action.FINISH),
-        ({"rejected_in_row": 200, "in_flight": 1, "slots": 2}, Action.WAIT),
+        ({"known_in_row": 199}, Action.ASK),
+        ({"known_in_row": 200}, Action.FINISH),
+        ({"known_in_row": 200, "in_flight": 1, "slots": 2}, Action.WAIT),
         ({"failed_in_row": 19, "failed": 19, "evaluated": 19}, Action.ASK),
         ({"failed_in_row": 20, "failed": 20, "evaluated": 20}, Action.ABORT),
         ({"failed_in_row": 20, "failed": 20, "evaluated": 20, **BUSY}, Action.WAIT),
@@ -58,7 +58,7 @@ def test_table(state: dict[str, int], action: Action) -> None:
 
 def test_the_reason_is_the_users_first() -> None:
     assert decide(SearchState(draining=True, target=0)).reason == "stopped by the user"
-    assert "exhausted" in decide(SearchState(rejected_in_row=200)).reason
+    assert "exhausted" in decide(SearchState(known_in_row=200)).reason
     assert (
         decide(SearchState(budget_seconds=90.0, elapsed_seconds=91)).reason == "1.5 minutes spent"
     )
@@ -73,7 +73,7 @@ states = st.builds(
     elapsed_seconds=st.floats(0, 1e4),
     budget_seconds=st.none() | st.floats(1, 1e4),
     duplicates_in_row=st.integers(0, 250),
-    rejected_in_row=st.integers(0, 250),
+    known_in_row=st.integers(0, 250),
     failed=st.integers(0, 100),
     failed_in_row=st.integers(0, 30),
     draining=st.booleans(),
@@ -87,7 +87,7 @@ def test_it_never_asks_for_more_than_it_may(state: SearchState) -> None:
         assert state.in_flight < state.slots
         assert state.target is None or state.evaluated + state.in_flight < state.target
         assert state.budget_seconds is None or state.elapsed_seconds < state.budget_seconds
-        assert state.rejected_in_row < policy.EXHAUSTED_AFTER
+        assert state.known_in_row < policy.EXHAUSTED_AFTER
         assert state.failed_in_row < policy.MAX_CONSECUTIVE_FAILURES
         assert not state.draining
 
@@ -128,7 +128,7 @@ def test_a_simulated_campaign_ends_with_its_budget_or_its_space(
                 slots=slots,
                 target=target,
                 duplicates_in_row=in_row,
-                rejected_in_row=in_row,
+                known_in_row=in_row,
             )
         )
         if decision.action in (Action.ASK, Action.ASK_RANDOM):
@@ -189,3 +189,13 @@ def test_a_deadline_is_generous(seconds: list[float]) -> None:
     assert limit >= 600
     assert all(limit >= 10 * s for s in seconds)
     assert seconds or limit == 4 * 3600
+
+
+def test_infeasible_proposals_do_not_exhaust_a_space() -> None:
+    assert decide(SearchState(infeasible_in_row=1999)).action is Action.ASK
+    ending = decide(SearchState(infeasible_in_row=1990, known_in_row=10))
+    assert ending.action is Action.FINISH
+    assert ending.reason == (
+        "of the last 2000 proposals 1990 were infeasible and 10 known;"
+        " loosen the constraints or widen the space"
+    )

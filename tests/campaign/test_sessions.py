@@ -325,3 +325,13 @@ def test_damage_is_told_as_damage(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert in_process(capsys, "resume", folder, "--executor", "serial")[0] == 4
     (folder / SETTINGS_FILE).unlink()
     assert in_process(capsys, "resume", folder, "--executor", "serial")[0] == 2
+
+
+def test_a_space_without_a_feasible_design_costs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, tiny_text().replace("[growth < 2]", "[params <= 1]"))
+    code, text = in_process(capsys, "run", file, "--out", tmp_path / "c", "--executor", "serial")
+    assert code == 2
+    assert "no feasible" in text
+    assert not (tmp_path / "c").exists()
