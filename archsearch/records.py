@@ -154,8 +154,6 @@ class FailureKind(StrEnum):
     """The deadline passed and the worker was ended."""
     LOST = "lost"
     """The node or the cluster went away, or took the worker's memory."""
-    CANCELLED = "cancelled"
-    """The driver was told to stop."""
 
 
 class Failure(_Record):

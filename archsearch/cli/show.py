@@ -180,10 +180,17 @@ def _show_test(test: Sequence[CellScore]) -> None:
     from archsearch.cli._text import accuracy
 
     rows = [
-        (cell.label, accuracy(cell.accuracy), f"{cell.log_probability:.3f}", f"{cell.queries:,}")
+        (
+            cell.label,
+            accuracy(cell.accuracy),
+            # of a model that names some value of the sequence at hand
+            accuracy(1 / cell.pairs),
+            f"{cell.log_probability:.3f}",
+            f"{cell.queries:,}",
+        )
         for cell in test
     ]
-    _table("test", ("cell", "accuracy", "log probability", "queries"), rows)
+    _table("test", ("cell", "accuracy", "guess", "log probability", "queries"), rows)
     bounds = sorted({(b.low, b.high) for cell in test for b in cell.by_distance})
     if not bounds:
         return
