@@ -44,11 +44,6 @@ def test_the_wrong_kind_of_record_is_refused() -> None:
             unseal(TrialRecord, text, "here")
 
 
-def test_a_request_knows_its_last_rung() -> None:
-    assert request().is_final
-    assert not request(to_step=2).is_final
-
-
 def test_a_trial_is_summed_up_by_its_last_evaluation() -> None:
     empty = TrialRecord(number=0, outcome=TrialOutcome.INFEASIBLE)
     assert empty.test == ()
