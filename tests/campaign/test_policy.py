@@ -158,7 +158,6 @@ def test_a_draw_is_random_after_each_row_of_duplicates(length: int) -> None:
     [
         (FailureKind.ERROR, 1),
         (FailureKind.TIMEOUT, 1),
-        (FailureKind.CANCELLED, 1),
         (FailureKind.CRASHED, 2),
         (FailureKind.LOST, 3),
     ],
