@@ -112,8 +112,6 @@ class Driver:
         self._phase = "references"
         self._next_number = 1 + max((r.number for r in self._trials()), default=-1)
 
-    # the whole
-
     def run(self) -> Ending:
         """Trains the references, then searches until the policy ends it."""
         ending = self._train_references()
