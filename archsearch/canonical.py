@@ -45,28 +45,17 @@ def check(architecture: Architecture) -> None:
                 continue
             if spec.kind != kind:
                 problems.append(f"{where}: '{component.name}' is a {spec.kind} mixer")
-            problems += [f"{where}: {p}" for p in spec.problems(architecture.d_model)]
-    if architecture.position == "rotary":
-        problems += _rotary_problems(architecture)
+            unusable = spec.problems(architecture.d_model)
+            problems += [f"{where}: {p}" for p in unusable]
+            if architecture.position == "rotary" and spec.uses_rotary and not unusable:
+                width = spec.head_width(architecture.d_model)
+                if width % 2:
+                    problems.append(
+                        f"{where}: rotary positions need an even head width; got {width}"
+                        f" for {component}, d_model={architecture.d_model}"
+                    )
     if problems:
         raise InputError(problems)
-
-
-def _rotary_problems(architecture: Architecture) -> list[str]:
-    found = []
-    for i, block in enumerate(architecture.blocks):
-        heads = block.sequence.options.get("num_heads", 1)
-        if (
-            block.sequence.name in specs
-            and specs.get(block.sequence.name).uses_rotary
-            and isinstance(heads, int)
-            and architecture.d_model % (2 * max(heads, 1))
-        ):
-            found.append(
-                f"blocks[{i}].sequence: rotary positions need an even head width;"
-                f" d_model={architecture.d_model}, num_heads={heads}"
-            )
-    return found
 
 
 def _rebuilt(architecture: Architecture, change: Callable[[MixerSpec], Component]) -> Architecture:

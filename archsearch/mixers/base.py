@@ -212,6 +212,15 @@ class MixerSpec(BaseModel):
     citation: ClassVar[Citation]
     uses_rotary: ClassVar[bool] = False
     skipped: ClassVar[bool] = False
+    reads_tokens: ClassVar[bool] = False
+    """Whether the module is called with the token ids beside its input."""
+    reads_past: ClassVar[bool] = False
+    """Whether a channel mixer looks at earlier positions too, as a token shift does."""
+    oracle_bias: ClassVar[bool] = False
+    """Whether the mixer is told where the answers of the task are: no front member by itself."""
+    later_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that came after the mixer's first release: plain data leave them out at their
+    defaults, so that digests recorded before they existed still hold."""
 
     @abstractmethod
     def cost(self, d_model: int, length: int) -> MixerCost:
@@ -229,9 +238,22 @@ class MixerSpec(BaseModel):
         """What makes these options unusable at this width; one sentence each."""
         return []
 
+    def head_width(self, d_model: int) -> int:
+        """Width of a head's queries and keys; rotary positions need it to be even."""
+        return d_model // int(getattr(self, "num_heads", 1))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether training adds noise, so that it computes another function than evaluation."""
+        return False
+
     def component(self) -> Component:
-        """This mixer as plain data, every option written out."""
+        """This mixer as plain data, every option written out (but see ``later_options``)."""
         options: dict[str, Any] = self.model_dump(mode="python")
+        fields = type(self).model_fields
+        for key in self.later_options:
+            if options[key] == fields[key].default:
+                del options[key]
         return Component(name=self.name, options=options)
 
     def canonical(self) -> Component:

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.mixers import modules, specs
+from archsearch.mixers._module import Decoding, State, state_floats
 from archsearch.mixers.base import MixerContext, MixerSpec
 
 WIDTH = 16
@@ -27,19 +28,24 @@ MAX_LENGTH = 300
 POLICIES = ("sqrt", "N/3")
 
 
+def own_option_sets(name: str) -> list[dict[str, Any]]:
+    """Defaults, and the sets of the mixer's own test file."""
+    own = f"tests.mixers.test_{name}"
+    if importlib.util.find_spec(own) is None:
+        return [{}]
+    return [{}, *getattr(importlib.import_module(own), "OPTIONS", [])]
+
+
 def option_sets(name: str) -> list[dict[str, Any]]:
-    """Defaults, one set for each end of each field, and those of the mixer's own test file."""
+    """Defaults, those of the mixer's own test file, and one set for each end of each field."""
     spec_class = specs.get(name)
-    found: list[dict[str, Any]] = [{}]
+    found = own_option_sets(name)
     for field, info in spec_class.model_fields.items():
         for hint in (info.annotation, *info.metadata):
             for value in (*_ends(hint), *POLICIES):
                 options = _nearest_usable(spec_class, field, value)
                 if options is not None and options not in found:
                     found.append(options)
-    own = f"tests.mixers.test_{name}"
-    if importlib.util.find_spec(own) is not None:
-        found += getattr(importlib.import_module(own), "OPTIONS", [])
     return found
 
 
@@ -84,7 +90,31 @@ def build(
                 parameter += 0.3 * torch.randn(
                     parameter.shape, generator=generator, dtype=parameter.dtype
                 )
-    return module
+    return TokensFromInput(module).eval() if specs.get(name).reads_tokens else module
+
+
+class TokensFromInput(nn.Module):
+    """Feeds a mixer that reads tokens with ids made of its input: what moves the one moves both."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        if isinstance(inner, Decoding):
+            self.initial_state = inner.initial_state
+            self.step = self._step
+
+    @staticmethod
+    def _tokens(x: Tensor) -> Tensor:
+        return (2 * x[..., 0]).round().long() % 7
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return self.inner(x_BLD, self._tokens(x_BLD.detach()))
+
+    def reference(self, x_BLD: Tensor) -> Tensor:
+        return self.inner.reference(x_BLD, self._tokens(x_BLD.detach()))
+
+    def _step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.inner.step(x_BD, state, self._tokens(x_BD))
 
 
 def noise(batch: int, length: int, seed: int = 0, width: int = WIDTH) -> Tensor:
@@ -129,20 +159,32 @@ def leak(module: nn.Module, length: int) -> float:
     return worst
 
 
+@torch.no_grad()
+def decoded(module: Decoding, x_BLD: Tensor) -> tuple[Tensor, int]:
+    """The outputs token by token, and the floats of state per sequence behind the last."""
+    state = module.initial_state(*x_BLD.shape[:2])
+    outputs = []
+    for x_BD in x_BLD.unbind(1):
+        y_BD, state = module.step(x_BD, state)
+        outputs.append(y_BD)
+    return torch.stack(outputs, dim=1), state_floats(state)
+
+
 def explicit_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attn_mask: Tensor | None = None,
     is_causal: bool = False,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention as two matrix products, which the FLOP counter and the size recorder see."""
-    score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    score = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
     if attn_mask is not None:
         score = score.masked_fill(~attn_mask, float("-inf"))
-    return score.softmax(-1) @ value
+    return score.softmax(-1).nan_to_num(0.0) @ value
 
 
 @contextmanager
