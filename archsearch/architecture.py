@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 Scalar = bool | int | float | str
 Position = Literal["none", "learned", "rotary"]
@@ -30,13 +36,42 @@ class Component(_Plain):
 
 
 class Block(_Plain):
-    """A sequence mixer followed by a channel mixer, each behind a norm and inside a residual."""
+    """A sequence mixer followed by a channel mixer, each behind a norm and inside a residual.
+
+    Attributes:
+        sequence: The sequence mixer.
+        channel: The channel mixer; ``none`` skips its sublayer, norm included.
+        parallel: A second sequence mixer that reads the same input; the two outputs are summed,
+            each under a learned gate per channel.
+        local_conv: Taps of a causal depthwise convolution in front of the sequence mixers; 0 for
+            none.
+    """
 
     sequence: Component
     channel: Component = Component(name="none")
+    parallel: Component | None = None
+    local_conv: Literal[0, 3, 4] = 0
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # blocks were described, and digests taken, before these two parts existed
+        data: dict[str, Any] = handler(self)
+        if self.parallel is None:
+            data.pop("parallel", None)
+        if self.local_conv == 0:
+            data.pop("local_conv", None)
+        return data
+
+    @property
+    def mixers(self) -> tuple[Component, ...]:
+        """The one or two sequence mixers."""
+        return (self.sequence,) if self.parallel is None else (self.sequence, self.parallel)
 
     def __str__(self) -> str:
-        return str(self.sequence) + ("" if self.channel.name == "none" else f"+{self.channel}")
+        text = " & ".join(map(str, self.mixers))
+        text = f"({text})" if self.parallel is not None else text
+        text = f"conv{self.local_conv}:{text}" if self.local_conv else text
+        return text + ("" if self.channel.name == "none" else f"+{self.channel}")
 
 
 class Architecture(_Plain):

@@ -35,37 +35,52 @@ def check(architecture: Architecture) -> None:
     """Raises InputError with every reason why the design cannot be built."""
     problems: list[str] = []
     for i, block in enumerate(architecture.blocks):
-        for kind in ("sequence", "channel"):
-            component: Component = getattr(block, kind)
-            where = f"blocks[{i}].{kind}"
-            try:
-                spec = spec_of(component)
-            except (InputError, UnknownNameError) as error:
-                problems += [f"{where}: {p}" for p in error.problems]
-                continue
-            if spec.kind != kind:
-                problems.append(f"{where}: '{component.name}' is a {spec.kind} mixer")
-            unusable = spec.problems(architecture.d_model)
-            problems += [f"{where}: {p}" for p in unusable]
-            if architecture.position == "rotary" and spec.uses_rotary and not unusable:
-                width = spec.head_width(architecture.d_model)
-                if width % 2:
-                    problems.append(
-                        f"{where}: rotary positions need an even head width; got {width}"
-                        f" for {component}, d_model={architecture.d_model}"
-                    )
+        for kind in ("sequence", "channel", "parallel"):
+            component: Component | None = getattr(block, kind)
+            if component is not None:
+                found = _component_problems(component, kind, architecture)
+                problems += [f"blocks[{i}].{kind}: {problem}" for problem in found]
     if problems:
         raise InputError(problems)
 
 
+def _component_problems(component: Component, kind: str, architecture: Architecture) -> list[str]:
+    try:
+        spec = spec_of(component)
+    except (InputError, UnknownNameError) as error:
+        return list(error.problems)
+    problems = []
+    if not spec.fits(kind):
+        problems.append(f"'{component.name}' is a {spec.kind} mixer")
+    unusable = spec.problems(architecture.d_model)
+    if architecture.position == "rotary" and spec.uses_rotary and not unusable:
+        width = spec.head_width(architecture.d_model)
+        if width % 2:
+            problems.append(
+                f"rotary positions need an even head width; got {width}"
+                f" for {component}, d_model={architecture.d_model}"
+            )
+    return problems + unusable
+
+
 def _rebuilt(architecture: Architecture, change: Callable[[MixerSpec], Component]) -> Architecture:
-    blocks = tuple(
-        Block(sequence=change(spec_of(b.sequence)), channel=change(spec_of(b.channel)))
-        for b in architecture.blocks
-    )
-    turns = any(specs.get(b.sequence.name).uses_rotary for b in blocks)
+    blocks = tuple(_rebuilt_block(block, change) for block in architecture.blocks)
+    turns = any(specs.get(mixer.name).uses_rotary for b in blocks for mixer in b.mixers)
     position = "none" if architecture.position == "rotary" and not turns else architecture.position
     return architecture.model_copy(update={"blocks": blocks, "position": position})
+
+
+def _rebuilt_block(block: Block, change: Callable[[MixerSpec], Component]) -> Block:
+    present = [mixer for mixer in block.mixers if not spec_of(mixer).skipped]
+    # a sum has no order
+    mixers = sorted((change(spec_of(m)) for m in present), key=Component.model_dump_json)
+    return block.model_copy(
+        update={
+            "sequence": mixers[0],
+            "parallel": mixers[1] if len(mixers) > 1 else None,
+            "channel": change(spec_of(block.channel)),
+        }
+    )
 
 
 def canonicalise(architecture: Architecture) -> Architecture:
@@ -88,10 +103,22 @@ def campaign_key(architecture: Architecture, n_max: int) -> str:
     return merged(architecture, n_max).digest
 
 
+def has_oracle(architecture: Architecture) -> bool:
+    """Whether some mixer is told where the answers of the task are."""
+    mixers = (mixer for block in architecture.blocks for mixer in block.mixers)
+    return any(specs.get(mixer.name).oracle_bias for mixer in mixers)
+
+
 def readable(architecture: Architecture) -> str:
     """A design in one line, options at their defaults left out."""
     blocks = tuple(
-        Block(sequence=_unusual(block.sequence), channel=_unusual(block.channel))
+        block.model_copy(
+            update={
+                "sequence": _unusual(block.sequence),
+                "channel": _unusual(block.channel),
+                "parallel": None if block.parallel is None else _unusual(block.parallel),
+            }
+        )
         for block in architecture.blocks
     )
     return str(architecture.model_copy(update={"blocks": blocks}))

@@ -6,19 +6,35 @@ Axes: B batch, L length, D width, M labelled positions of a sequence.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from archsearch.architecture import Architecture, Block
 from archsearch.canonical import canonicalise, spec_of
-from archsearch.mixers import modules
-from archsearch.mixers._module import ChannelMixer, SequenceMixer
+from archsearch.errors import InputError
+from archsearch.mixers import modules, specs
+from archsearch.mixers._module import ChannelMixer, Decoding, SequenceMixer, State, state_floats
 from archsearch.mixers.base import MixerContext
+from archsearch.mixers.short_conv.module import CausalDepthwiseConv
 
 EMBEDDING_STD = 0.02
 
 Mixer = SequenceMixer | ChannelMixer
+
+
+class ModelState(NamedTuple):
+    """What a model keeps of the tokens read so far: their number, and the parts of each block."""
+
+    num_read: int
+    blocks: tuple[dict[str, State], ...]
+
+    @property
+    def floats(self) -> int:
+        """Real numbers kept per sequence."""
+        return sum(state_floats(part) for block in self.blocks for part in block.values())
 
 
 def _norm(kind: str, d_model: int) -> nn.Module:
@@ -26,12 +42,26 @@ def _norm(kind: str, d_model: int) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """x + sequence(norm(x)), then x + channel(norm(x)) unless the channel mixer is skipped."""
+    """x + sequence(norm(x)), then x + channel(norm(x)) unless the channel mixer is skipped.
+
+    ``sequence(u)`` is one mixer of u, or a * one(u) + b * other(u) with gates a and b per channel;
+    a local convolution, if there is one, stands between u and the mixers.
+    """
 
     def __init__(self, block: Block, norm: str, context: MixerContext) -> None:
         super().__init__()
         self.norm = _norm(norm, context.d_model)
+        self.local_conv: CausalDepthwiseConv | None = None
+        if block.local_conv:
+            self.local_conv = CausalDepthwiseConv(context.d_model, block.local_conv)
         self.sequence: Mixer = modules.get(block.sequence.name)(spec_of(block.sequence), context)
+        self.reads_tokens = specs.get(block.sequence.name).reads_tokens
+        self.parallel: Mixer | None = None
+        if block.parallel is not None:
+            self.parallel = modules.get(block.parallel.name)(spec_of(block.parallel), context)
+            self.parallel_reads_tokens = specs.get(block.parallel.name).reads_tokens
+            self.gates = nn.Parameter(torch.empty(2, context.d_model))
+        self.channel_name = block.channel.name
         channel = spec_of(block.channel)
         self.channel_norm: nn.Module | None = None
         self.channel: Mixer | None = None
@@ -39,11 +69,73 @@ class _Block(nn.Module):
             self.channel_norm = _norm(norm, context.d_model)
             self.channel = modules.get(block.channel.name)(channel, context)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        x_BLD = x_BLD + self.sequence(self.norm(x_BLD))
+    def forward(self, x_BLD: Tensor, tokens_BL: Tensor) -> Tensor:
+        u_BLD = self.norm(x_BLD)
+        if self.local_conv is not None:
+            u_BLD = self.local_conv(u_BLD)
+        y_BLD = self.sequence(u_BLD, tokens_BL) if self.reads_tokens else self.sequence(u_BLD)
+        if self.parallel is not None:
+            second = (u_BLD, tokens_BL) if self.parallel_reads_tokens else (u_BLD,)
+            y_BLD = self.gates[0] * y_BLD + self.gates[1] * self.parallel(*second)
+        x_BLD = x_BLD + y_BLD
         if self.channel is not None and self.channel_norm is not None:
             x_BLD = x_BLD + self.channel(self.channel_norm(x_BLD))
         return x_BLD
+
+    @property
+    def parts(self) -> dict[str, Mixer]:
+        """The mixers that keep something of the past, by name."""
+        found: dict[str, Mixer] = {"sequence": self.sequence}
+        if self.parallel is not None:
+            found["parallel"] = self.parallel
+        if self.channel is not None and specs.get(self.channel_name).reads_past:
+            found["channel"] = self.channel
+        return found
+
+    def initial_state(self, batch: int, length: int) -> dict[str, State]:
+        """The state of each part before the first token."""
+        state: dict[str, State] = {}
+        for name, part in self.parts.items():
+            assert isinstance(part, Decoding)
+            state[name] = part.initial_state(batch, length)
+        if self.local_conv is not None:
+            state["local_conv"] = {"inputs": self.local_conv.initial_inputs(batch)}
+        return state
+
+    def step(
+        self, x_BD: Tensor, token_B: Tensor, state: dict[str, State]
+    ) -> tuple[Tensor, dict[str, State]]:
+        """One position of the stream, and the state behind it."""
+        after: dict[str, State] = {}
+
+        def advance(name: str, u_BD: Tensor, *token: Tensor) -> Tensor:
+            y_BD, after[name] = self.parts[name].step(u_BD, state[name], *token)  # type: ignore[operator]
+            return cast(Tensor, y_BD)
+
+        u_BD = self.norm(x_BD)
+        if self.local_conv is not None:
+            u_BD, inputs = self.local_conv.step(u_BD, state["local_conv"]["inputs"])
+            after["local_conv"] = {"inputs": inputs}
+        y_BD = advance("sequence", u_BD, *([token_B] if self.reads_tokens else []))
+        if self.parallel is not None:
+            second = advance("parallel", u_BD, *([token_B] if self.parallel_reads_tokens else []))
+            y_BD = self.gates[0] * y_BD + self.gates[1] * second
+        x_BD = x_BD + y_BD
+        if self.channel is not None and self.channel_norm is not None:
+            u_BD = self.channel_norm(x_BD)
+            has_state = "channel" in self.parts
+            y_BD = advance("channel", u_BD) if has_state else self.channel(u_BD[:, None])[:, 0]
+            x_BD = x_BD + y_BD
+        return x_BD, after
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws what the model's general rule does not cover."""
+        for mixer in (self.sequence, self.parallel, self.channel):
+            if mixer is not None:
+                mixer.initialise(generator)
+        if self.parallel is not None:
+            # the sum of two independent outputs is as large as either
+            nn.init.constant_(self.gates, 0.5**0.5)
 
 
 class HybridModel(nn.Module):
@@ -92,7 +184,7 @@ class HybridModel(nn.Module):
         if self.positions is not None:
             x_BLD = x_BLD + self.positions.weight[:length]
         for block in self.blocks:
-            x_BLD = block(x_BLD)
+            x_BLD = block(x_BLD, tokens_BL)
         return self.final_norm(x_BLD)
 
     def hidden_at(self, tokens_BL: Tensor, position_BM: Tensor) -> Tensor:
@@ -105,11 +197,44 @@ class HybridModel(nn.Module):
         """Logits (B, L, V) at all positions."""
         return self.hidden(tokens_BL) @ self.embedding.weight.T
 
+    def initial_state(self, batch: int, length: int) -> ModelState:
+        """The state before the first of ``length`` tokens.
+
+        Raises:
+            InputError: A mixer has no step form, for it needs all its inputs for every token.
+        """
+        without = [
+            f"blocks[{i}].{name}: '{getattr(self.architecture.blocks[i], name).name}' cannot read"
+            " token by token; call the model with the whole sequence"
+            for i, block in enumerate(self._blocks())
+            for name, part in block.parts.items()
+            if not isinstance(part, Decoding)
+        ]
+        if without:
+            raise InputError(without)
+        return ModelState(0, tuple(b.initial_state(batch, length) for b in self._blocks()))
+
+    def step(self, token_B: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
+        """Reads one token of each sequence: logits (B, V), and the state behind it."""
+        x_BD = self.embedding(token_B)
+        if self.positions is not None:
+            x_BD = x_BD + self.positions.weight[state.num_read]
+        after = []
+        for block, before in zip(self._blocks(), state.blocks, strict=True):
+            x_BD, left = block.step(x_BD, token_B, before)
+            after.append(left)
+        logits_BV = self.final_norm(x_BD) @ self.embedding.weight.T
+        return logits_BV, ModelState(state.num_read + 1, tuple(after))
+
+    def _blocks(self) -> Iterator[_Block]:
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            yield block
+
     def penalty(self) -> Tensor | None:
         """Sum of the auxiliary losses that the last training forward pass left, if any."""
-        left = [
-            p for p in (getattr(b.sequence, "penalty", None) for b in self.blocks) if p is not None
-        ]
+        mixers = [mixer for b in self._blocks() for mixer in (b.sequence, b.parallel)]
+        left = [p for p in (getattr(mixer, "penalty", None) for mixer in mixers) if p is not None]
         return torch.stack(left).sum() if left else None
 
 
@@ -135,11 +260,8 @@ def initialise(model: HybridModel, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         _draw(module, generator)
-    for block in model.blocks:
-        assert isinstance(block, _Block)
-        block.sequence.initialise(generator)
-        if block.channel is not None:
-            block.channel.initialise(generator)
+    for block in model._blocks():
+        block.initialise(generator)
 
 
 def _draw(module: nn.Module, generator: torch.Generator) -> None:

@@ -242,6 +242,7 @@ class FrontRow(_Record):
 
     Attributes:
         name: ``trial n``, or the reference's name.
+        oracle_bias: Some mixer is told where the answers are.
         solved: Every test cell reaches the solved threshold.
         cells: Labels of the test cells, in the order of the accuracies.
         gap_closed: Share of the way from convolutions only to full attention.
@@ -275,6 +276,7 @@ class FrontRow(_Record):
     seeds: int
     steps: int
     seconds: float
+    oracle_bias: bool = False
 
 
 class Front(_Record):

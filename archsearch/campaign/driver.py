@@ -14,7 +14,7 @@ from archsearch.architecture import Architecture
 from archsearch.campaign import policy
 from archsearch.campaign.config import RUNS, SETTINGS_FILE, Campaign
 from archsearch.campaign.feasibility import priced
-from archsearch.campaign.front import build_front, conv_only, cost_of
+from archsearch.campaign.front import conv_only, cost_of, front_of
 from archsearch.campaign.policy import Action, SearchState
 from archsearch.campaign.progress import (
     Ending,
@@ -124,11 +124,7 @@ class Driver:
 
     def front(self) -> Front:
         """The front so far."""
-        return build_front(
-            self._records.values(),
-            self._campaign.objectives,
-            self._campaign.settings.reference_point,
-        )
+        return front_of(self._campaign, self._records.values())
 
     def _trials(self) -> list[TrialRecord]:
         return [r for r in self._records.values() if r.reference is None]

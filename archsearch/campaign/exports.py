@@ -8,7 +8,6 @@ from pathlib import Path
 
 from archsearch._version import __version__
 from archsearch.campaign.config import RUNS, Campaign, write_atomically
-from archsearch.campaign.front import build_front
 from archsearch.errors import InputError, StoreError
 from archsearch.exporters import exporters
 from archsearch.exporters.base import WEIGHTS_NAME, ArchitectureFile, Source, Weights
@@ -37,11 +36,6 @@ def picked(front: Front, pick: str) -> int:
     if pick == "best":
         return max(front.members, key=lambda m: (m.accuracy, -m.cost)).number
     return min(front.members, key=lambda m: m.cost).number
-
-
-def front_of(campaign: Campaign, records: list[TrialRecord]) -> Front:
-    """The campaign's front."""
-    return build_front(records, campaign.objectives, campaign.settings.reference_point)
 
 
 def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from archsearch.campaign.config import Campaign
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
-from archsearch.canonical import readable
+from archsearch.canonical import has_oracle, readable
 from archsearch.objectives import LEAST_GAP, Objective, gap_closed, solves
 from archsearch.pareto import hypervolume, knee, non_dominated
 from archsearch.records import Front, FrontRow, TrialOutcome, TrialRecord
@@ -61,15 +62,25 @@ def full_attention(references: Sequence[TrialRecord]) -> TrialRecord | None:
     return _reference(references, FULL_ATTENTION)
 
 
-def is_candidate(record: TrialRecord, floor: float) -> bool:
-    """Trained, feasible and at least ``LEAST_GAP`` above convolutions only."""
-    return record.outcome.was_trained and record.accuracy >= floor + LEAST_GAP
+def is_candidate(record: TrialRecord, floor: float, *, oracles: bool = False) -> bool:
+    """Trained, feasible, at least ``LEAST_GAP`` above convolutions only, and not told the answers.
+
+    Args:
+        record: A trial.
+        floor: Accuracy of convolutions only.
+        oracles: Whether designs that are told where the answers are may be candidates all the same.
+    """
+    if not record.outcome.was_trained or record.accuracy < floor + LEAST_GAP:
+        return False
+    return oracles or record.architecture is None or not has_oracle(record.architecture)
 
 
 def build_front(
     records: Iterable[TrialRecord],
     objectives: Sequence[Objective],
     reference_point: tuple[float, float] | None,
+    *,
+    oracles: bool = False,
 ) -> Front:
     """The front and everything that is shown beside it.
 
@@ -77,11 +88,12 @@ def build_front(
         records: References and trials, in any order.
         objectives: Accuracy and the cost.
         reference_point: (accuracy, cost), frozen when the references were trained.
+        oracles: Whether designs that are told where the answers are may be members.
     """
     references, trials = split(records)
     floor, ceiling = conv_only(references), full_attention(references)
     floor_accuracy = floor.accuracy if floor is not None else 0.0
-    candidates = [t for t in trials if is_candidate(t, floor_accuracy)]
+    candidates = [t for t in trials if is_candidate(t, floor_accuracy, oracles=oracles)]
     points = [losses(t, objectives) for t in candidates]
     mask: Sequence[bool] = list(non_dominated(points)) if points else []
     members = sorted(
@@ -106,6 +118,16 @@ def build_front(
         reference_point=reference_point,
         knee=_knee([losses(t, objectives) for t in members], members),
         counts=counts,
+    )
+
+
+def front_of(campaign: Campaign, records: Iterable[TrialRecord]) -> Front:
+    """The front of a campaign by its own settings."""
+    return build_front(
+        records,
+        campaign.objectives,
+        campaign.settings.reference_point,
+        oracles=campaign.file.search.oracles,
     )
 
 
@@ -155,6 +177,7 @@ def _row(
         name=record.reference or f"trial {record.number}",
         is_reference=record.reference is not None,
         is_member=record.number in members and record.reference is None,
+        oracle_bias=record.architecture is not None and has_oracle(record.architecture),
         design="" if record.architecture is None else readable(record.architecture),
         digest=record.digest,
         outcome=record.outcome,

@@ -21,10 +21,12 @@ import typer
 from archsearch._version import __version__
 from archsearch.errors import ArchsearchError, suggestion
 
-COMMANDS = ("run", "resume", "status", "front", "show", "export", "train", "space", "mixers")
+COMMANDS = (
+    "run", "resume", "status", "front", "show", "export", "train", "space", "mixers", "bench",
+)  # fmt: skip
 """In the order of the help."""
 
-_LONG = frozenset(("run", "resume", "train", "space"))
+_LONG = frozenset(("run", "resume", "train", "space", "bench"))
 """Commands that train, and so run for more than a moment."""
 
 INTERRUPTED = 130
@@ -69,8 +71,11 @@ def _archsearch(
 
 def _register() -> None:
     for name in COMMANDS:
-        module = importlib.import_module(f"{__name__}.{name}")
-        app.command(name)(getattr(module, name))
+        command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
-from archsearch.campaign.front import build_front
+from archsearch.campaign.front import front_of
 from archsearch.errors import StoreError
 from archsearch.records import Front, TrialRecord
 from archsearch.storage import read_elapsed_seconds, read_records
@@ -22,8 +22,7 @@ class Reading(NamedTuple):
     @property
     def front(self) -> Front:
         """The front now."""
-        settings = self.campaign.settings
-        return build_front(self.records, self.campaign.objectives, settings.reference_point)
+        return front_of(self.campaign, self.records)
 
 
 def read(directory: Path) -> Reading:

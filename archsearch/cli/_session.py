@@ -23,7 +23,8 @@ from archsearch.campaign.config import (
     probe,
     resume_command,
 )
-from archsearch.campaign.exports import export_record, front_of
+from archsearch.campaign.exports import export_record
+from archsearch.campaign.front import front_of
 from archsearch.campaign.launch import LaunchOptions, launch
 from archsearch.campaign.progress import Ending, EndKind, Stop
 from archsearch.cli.render import LiveProgress, print_front

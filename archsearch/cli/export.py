@@ -29,7 +29,8 @@ def export(
 ) -> None:
     """Write the best designs as self-contained files."""
     from archsearch.campaign.config import Campaign
-    from archsearch.campaign.exports import export_record, front_of, picked
+    from archsearch.campaign.exports import export_record, picked
+    from archsearch.campaign.front import front_of
     from archsearch.errors import InputError
     from archsearch.exporters import exporters
     from archsearch.storage import read_records

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,9 +12,11 @@ from archsearch.cli._options import AsJson
 
 if TYPE_CHECKING:
     from archsearch.mixers.base import MixerSpec
+    from archsearch.presets.base import Preset
 
 _D_MODEL = 64
 _LENGTH = 2048
+_PRESET_DEPTH = 2
 
 
 def mixers(
@@ -21,29 +25,57 @@ def mixers(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the mixers, or show one with its options, cost and source."""
+    """List mixers and presets, or show one with its options, cost and source."""
     from archsearch.cli import render
     from archsearch.mixers import specs
+    from archsearch.presets import presets
 
+    if name in presets and name not in specs:
+        facts = _preset_facts(presets.get(name))
+        render.print_json(facts) if as_json else _show_preset(facts)
+        return
     if name is not None:
         facts = _facts(specs.get(name))
-        if as_json:
-            render.print_json(facts)
-        else:
-            _show_one(facts)
+        render.print_json(facts) if as_json else _show_one(facts)
         return
     found = [_facts(specs.get(known)) for known in specs]
     found.sort(key=lambda f: (f["kind"] != "sequence", f["family"], f["name"]))
+    stacks = [_preset_facts(presets.get(known)) for known in presets]
     if as_json:
-        render.print_json(found)
+        render.print_json([*found, *stacks])
     else:
         _show_all(found)
+        _show_presets(stacks)
+
+
+def _preset_facts(preset: Preset) -> dict[str, Any]:
+    from archsearch.canonical import readable
+    from archsearch.costs import price
+
+    design = preset.design(_D_MODEL, _PRESET_DEPTH)
+    cost = price(design, _LENGTH)
+    return {
+        "name": preset.name,
+        "kind": "preset",
+        "summary": preset.summary,
+        "design": readable(design),
+        "d_model": _D_MODEL,
+        "depth": _PRESET_DEPTH,
+        "length": _LENGTH,
+        "growth": cost.growth_text,
+        "flops": cost.flops,
+        "state": cost.state_floats,
+        "citation": preset.citation.text,
+        "arxiv": preset.citation.arxiv,
+        "where": preset.citation.where,
+    }
 
 
 def _facts(spec_class: type[MixerSpec]) -> dict[str, Any]:
     """What a spec states; prices at the default options."""
     schema = spec_class.model_json_schema()
     definite = not schema.get("required")
+    meanings = _meanings(spec_class)
     price: dict[str, Any] = {"growth": None, "form": None, "flops": None, "state": None}
     if definite:
         spec = spec_class()
@@ -60,12 +92,20 @@ def _facts(spec_class: type[MixerSpec]) -> dict[str, Any]:
         "kind": spec_class.kind,
         "family": spec_class.family,
         "summary": _first_line(spec_class),
+        "words": _in_words(spec_class),
         "formula": spec_class.formula,
         "options": [
-            {"name": key, "default": value.get("default"), "allowed": allowed(value)}
+            {
+                "name": key,
+                "default": value.get("default"),
+                "allowed": allowed(value),
+                "meaning": meanings.get(key, ""),
+            }
             for key, value in schema.get("properties", {}).items()
         ],
         "uses_rotary": spec_class.uses_rotary,
+        "reads_tokens": spec_class.reads_tokens,
+        "oracle_bias": spec_class.oracle_bias,
         "d_model": _D_MODEL,
         "length": _LENGTH,
         **price,
@@ -78,6 +118,19 @@ def _facts(spec_class: type[MixerSpec]) -> dict[str, Any]:
 def _first_line(spec_class: type[MixerSpec]) -> str:
     paragraph = (spec_class.__doc__ or "").strip().split("\n\n")[0]
     return " ".join(paragraph.replace("``", "").split())
+
+
+def _in_words(spec_class: type[MixerSpec]) -> str:
+    """What the class says of itself, up to its options, in one line."""
+    text = inspect.cleandoc(spec_class.__doc__ or "").split("\nAttributes:")[0]
+    return " ".join(text.replace("``", "").split())
+
+
+def _meanings(spec_class: type[MixerSpec]) -> dict[str, str]:
+    """What each option means, from the class's list of attributes."""
+    _, _, listed = inspect.cleandoc(spec_class.__doc__ or "").partition("\nAttributes:\n")
+    found = re.findall(r"^    (\w+): (.*(?:\n(?:        .*|$))*)", listed, flags=re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
 
 
 def allowed(schema: dict[str, Any]) -> str:
@@ -140,7 +193,7 @@ def _show_one(facts: dict[str, Any]) -> None:
 
     pairs = [
         ("kind", f"{facts['kind']} mixer, {facts['family']}"),
-        ("summary", facts["summary"]),
+        ("in words", facts["words"]),
         ("formula", facts["formula"]),
     ]
     if facts["form"] is not None:
@@ -152,17 +205,65 @@ def _show_one(facts: dict[str, Any]) -> None:
                 f"{human(facts['flops'], 'FLOPs')}, state {human(facts['state'])} floats",
             ),
         ]
-    pairs += [("rotary", "yes" if facts["uses_rotary"] else "no"), ("source", _source(facts))]
+    pairs.append(("rotary", "yes" if facts["uses_rotary"] else "no"))
+    if facts["oracle_bias"]:
+        pairs.append(("oracle", "is told where the answers are: no front member unless asked for"))
+    pairs.append(("source", _source(facts)))
     render.print_block(facts["name"], pairs)
     if not facts["options"]:
         return
-    columns = [Column(title, text=True) for title in ("option", "default", "allowed")]
+    columns = [
+        *(Column(title, text=True) for title in ("option", "default", "allowed")),
+        Column("meaning", text=True, below=True),
+    ]
     rows = [
-        (o["name"], "required" if o["default"] is None else f"{_short(o['default'])}", o["allowed"])
+        (
+            o["name"],
+            "required" if o["default"] is None else f"{_short(o['default'])}",
+            o["allowed"],
+            o["meaning"],
+        )
         for o in facts["options"]
     ]
     render.print_line()
     render.print_table(columns, rows, title="options")
+
+
+def _show_presets(found: list[dict[str, Any]]) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import Column, human
+
+    columns = [
+        Column("preset", text=True),
+        Column("growth", text=True),
+        Column("state"),
+        Column("source", rank=3, text=True),
+    ]
+    rows = [
+        (facts["name"], facts["growth"], human(facts["state"]), _source(facts)) for facts in found
+    ]
+    render.print_line()
+    title = f"whole designs, at depth {_PRESET_DEPTH}; in a space: layers: {{preset: NAME}}"
+    render.print_table(columns, rows, title=title)
+
+
+def _show_preset(facts: dict[str, Any]) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import human
+
+    pairs = [
+        ("kind", "preset: a whole design, layers: {preset: " + facts["name"] + "} in a space"),
+        ("in words", facts["summary"]),
+        ("design", facts["design"]),
+        ("growth", facts["growth"]),
+        (
+            "at N = " + f"{_LENGTH:,}",
+            f"{human(facts['flops'], 'FLOPs')}, state"
+            f" {human(facts['state'])} floats (d = {_D_MODEL}, {_PRESET_DEPTH} layers)",
+        ),
+        ("source", _source(facts)),
+    ]
+    render.print_block(facts["name"], pairs)
 
 
 def _short(value: Any) -> str:

@@ -41,10 +41,10 @@ def local_exponent(architecture: Architecture, length: int) -> float:
 def crossover_length(architecture: Architecture) -> int | None:
     """The first length at which the design is cheaper than full attention.
 
-    Compared in useful FLOPs with the same design, each of its sequence mixers replaced by full
-    attention; channel mixers and norms cancel. Lengths are doubled until the design is cheaper,
-    then bisected: a design that turns cheaper, dearer and cheaper again between two powers of two
-    may be given the later turn.
+    Compared in useful FLOPs with the same design, the sequence mixers of each block replaced by
+    full attention; channel mixers and norms cancel. Lengths are doubled until the design is
+    cheaper, then bisected: a design that turns cheaper, dearer and cheaper again between two powers
+    of two may be given the later turn.
 
     Returns:
         A length from 1 to ``LONGEST``, or None.
@@ -55,7 +55,8 @@ def crossover_length(architecture: Architecture) -> int | None:
 
     def is_cheaper(length: int) -> bool:
         ours = sum(n * spec.cost(d_model, length).flops_useful for spec, n in mixers.items())
-        return ours < mixers.total() * attention.cost(d_model, length).flops_useful
+        theirs = len(architecture.blocks) * attention.cost(d_model, length).flops_useful
+        return ours < theirs
 
     return _first(is_cheaper)
 

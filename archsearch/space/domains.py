@@ -13,6 +13,7 @@ from typing import Any, Final
 from archsearch.architecture import Component, Scalar
 from archsearch.canonical import spec_of
 from archsearch.errors import InputError
+from archsearch.mixers import specs
 from archsearch.space.sample import Suggest
 
 Size = int | float
@@ -201,7 +202,11 @@ class MixerOption:
         drawn = {
             key: domain.draw(f"{prefix}.{self.name}.{key}", suggest) for key, domain in self.options
         }
-        return Component(name=self.name, options=drawn)
+        absent = self._left_out
+        return Component(
+            name=self.name,
+            options={k: v for k, v in drawn.items() if k not in absent or v != absent[k]},
+        )
 
     def size(self) -> Size:
         """The number of option combinations."""
@@ -215,17 +220,30 @@ class MixerOption:
 
     def contains(self, component: Component) -> bool:
         """Whether name and options, as written, fit."""
-        return (
-            component.name == self.name
-            and component.options.keys() == {key for key, _ in self.options}
-            and all(domain.contains(component.options[key]) for key, domain in self.options)
+        if component.name != self.name:
+            return False
+        options = {**self._left_out, **component.options}
+        return options.keys() == {key for key, _ in self.options} and all(
+            domain.contains(options[key]) for key, domain in self.options
         )
 
     def plain(self) -> Any:
-        """As in a campaign file."""
-        if not self.options:
-            return self.name
-        return {"mixer": self.name, **{key: domain.plain() for key, domain in self.options}}
+        """As in a campaign file; later options only where they are not at their default."""
+        absent = self._left_out
+        written = {
+            key: domain.plain()
+            for key, domain in self.options
+            if key not in absent or domain != Fixed(absent[key])
+        }
+        return {"mixer": self.name, **written} if written else self.name
+
+    @property
+    def _left_out(self) -> dict[str, Scalar]:
+        """Options that plain data may leave out, with what they then are."""
+        if self.name not in specs:
+            return {}
+        spec = specs.get(self.name)
+        return {key: spec.model_fields[key].default for key in spec.later_options}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from archsearch.architecture import Norm, Position
 from archsearch.mixers import specs
+from archsearch.presets import presets
 from archsearch.protocol import TrainingConfig
 from archsearch.space.constraints import METRICS
+from archsearch.space.parse_domains import Kind
 from archsearch.space.schema import NAME_PATTERN, SECOND_OBJECTIVES, SearchConfig
 from archsearch.tasks.mqar import MQARConfig
 
@@ -37,7 +39,7 @@ def _domain(value: dict[str, Any]) -> dict[str, Any]:
 
 def _mixers(kind: str) -> dict[str, Any]:
     """A mixer domain of one kind, from what the registered specs declare."""
-    fitting = [specs.get(name) for name in specs if specs.get(name).kind == kind]
+    fitting = [specs.get(name) for name in specs if specs.get(name).fits(kind)]
     ones: list[dict[str, Any]] = [
         {
             "enum": [
@@ -62,8 +64,14 @@ def _mixers(kind: str) -> dict[str, Any]:
     }
 
 
+def _parts() -> dict[str, Any]:
+    """The parts of a block."""
+    mixers = {kind: {"$ref": f"#/$defs/{kind}_mixer"} for kind in get_args(Kind)}
+    return {**mixers, "local_conv": _domain({"enum": [0, 3, 4]})}
+
+
 def _layers(block: dict[str, Any]) -> dict[str, Any]:
-    ref = {kind: {"$ref": f"#/$defs/{kind}_mixer"} for kind in ("sequence", "channel")}
+    ref = _parts()
     number = _domain({"type": "integer", "minimum": 0})
     rule = {
         "anyOf": [
@@ -79,6 +87,7 @@ def _layers(block: dict[str, Any]) -> dict[str, Any]:
             _object({"each": block}, ("each",)),
             _object({"list": {"type": "array", "items": block, "minItems": 1}}, ("list",)),
             _object({"base": block, "placement": placement}, ("base", "placement")),
+            _object({"preset": _domain({"enum": list(presets)})}, ("preset",)),
         ]
     }
 
@@ -99,11 +108,8 @@ def _space() -> dict[str, Any]:
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a campaign file, for editors; the loader checks more than it."""
     definitions: dict[str, Any] = {
-        "sequence_mixer": _mixers("sequence"),
-        "channel_mixer": _mixers("channel"),
-        "block": _object(
-            {k: {"$ref": f"#/$defs/{k}_mixer"} for k in ("sequence", "channel")}, ("sequence",)
-        ),
+        **{f"{kind}_mixer": _mixers(kind) for kind in get_args(Kind)},
+        "block": _object(_parts(), ("sequence",)),
     }
     models: dict[str, type[BaseModel]] = {
         "task": MQARConfig,

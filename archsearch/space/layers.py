@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from archsearch.architecture import Block
+from archsearch.architecture import Architecture, Block, Component
+from archsearch.canonical import canonicalise
+from archsearch.errors import InputError
+from archsearch.presets import presets
 from archsearch.space.domains import (
     Domain,
+    Fixed,
     MixerDomain,
     Size,
     draw_int,
@@ -26,31 +30,85 @@ MAX_COMBINATIONS: Final = 1000
 """Subsets of one size that may become one categorical parameter."""
 
 
+NONE: Final = Component(name="none")
+_NO_CONV: Final = Fixed(0)
+
+
 @dataclass(frozen=True)
 class BlockDomain:
-    """A sequence mixer and a channel mixer, chosen independently."""
+    """The parts of a block, chosen independently.
+
+    Attributes:
+        sequence: The sequence mixer.
+        channel: The channel mixer.
+        parallel: A second sequence mixer beside the first, or ``none``.
+        local_conv: Taps of a convolution in front of the sequence mixers; 0 for none.
+    """
 
     sequence: MixerDomain
     channel: MixerDomain
+    parallel: MixerDomain | None = None
+    local_conv: Domain = _NO_CONV
 
-    def draw(self, prefix: str, suggest: Suggest) -> Block:
-        """Asks for both mixers."""
+    def draw(
+        self, prefix: str, suggest: Suggest, prefixes: Mapping[str, str] | None = None
+    ) -> Block:
+        """Asks for each part, under ``prefix`` unless ``prefixes`` has another one for it."""
+
+        def name(part: str) -> str:
+            return (prefixes or {}).get(part, prefix)
+
+        sequence = self.sequence.draw(name("sequence"), "sequence", suggest)
+        channel = self.channel.draw(name("channel"), "channel", suggest)
+        parallel = None
+        if self.parallel is not None:
+            parallel = self.parallel.draw(f"{name('parallel')}.parallel", "mixer", suggest)
+        taps: Any = self.local_conv.draw(f"{name('local_conv')}.local_conv", suggest)
         return Block(
-            sequence=self.sequence.draw(prefix, "sequence", suggest),
-            channel=self.channel.draw(prefix, "channel", suggest),
+            sequence=sequence,
+            channel=channel,
+            parallel=None if parallel == NONE else parallel,
+            local_conv=taps,
         )
 
     def size(self) -> Size:
         """The number of different choices."""
-        return product((self.sequence.size(), self.channel.size()))
+        parallel = 1 if self.parallel is None else self.parallel.size()
+        return product(
+            (self.sequence.size(), self.channel.size(), parallel, self.local_conv.size())
+        )
 
     def contains(self, block: Block) -> bool:
-        """Whether both mixers fit."""
-        return self.sequence.contains(block.sequence) and self.channel.contains(block.channel)
+        """Whether every part fits."""
+        return (
+            self.channel.contains(block.channel)
+            and self.local_conv.contains(block.local_conv)
+            and any(
+                self.sequence.contains(one) and self._has_parallel(other)
+                for one, other in _orders(block)
+            )
+        )
+
+    def _has_parallel(self, component: Component | None) -> bool:
+        if self.parallel is None:
+            return component is None
+        return self.parallel.contains(component or NONE)
 
     def plain(self) -> dict[str, Any]:
         """As in a campaign file."""
-        return {"sequence": self.sequence.plain(), "channel": self.channel.plain()}
+        data = {"sequence": self.sequence.plain(), "channel": self.channel.plain()}
+        if self.parallel is not None:
+            data["parallel"] = self.parallel.plain()
+        if self.local_conv != _NO_CONV:
+            data["local_conv"] = self.local_conv.plain()
+        return data
+
+
+def _orders(block: Block) -> Iterator[tuple[Component, Component | None]]:
+    """The sequence mixers in both orders, for their sum has none."""
+    yield block.sequence, block.parallel
+    if block.parallel is not None:
+        yield block.parallel, block.sequence
 
 
 @dataclass(frozen=True)
@@ -208,15 +266,16 @@ class PlacedLayers:
     Attributes:
         depth: Number of layers.
         base: What stands where nothing is placed.
-        sequence: The placed sequence mixer, chosen layer by layer.
-        channel: Its channel mixer; None for the base's, then drawn under a name that both share.
+        placed: What is placed, chosen layer by layer.
+        shared: Parts of the placed block that were not given: they are the base's, and drawn under
+            a name that both share.
         rules: One or several; a choice among several is a parameter.
     """
 
     depth: Domain
     base: BlockDomain
-    sequence: MixerDomain
-    channel: MixerDomain | None
+    placed: BlockDomain
+    shared: frozenset[str]
     rules: tuple[Rule, ...]
 
     def draw(self, suggest: Suggest) -> tuple[Block, ...]:
@@ -231,22 +290,12 @@ class PlacedLayers:
 
     def _block(self, index: int, placed: bool, suggest: Suggest) -> Block:
         prefix = f"layer{index}.{'placed' if placed else 'base'}"
-        sequence = self.sequence if placed else self.base.sequence
-        drawn = sequence.draw(prefix, "sequence", suggest)
-        if self.channel is None:
-            channel = self.base.channel.draw(f"layer{index}", "channel", suggest)
-        else:
-            channel_domain = self.channel if placed else self.base.channel
-            channel = channel_domain.draw(prefix, "channel", suggest)
-        return Block(sequence=drawn, channel=channel)
-
-    @property
-    def _placed(self) -> BlockDomain:
-        return BlockDomain(self.sequence, self.channel or self.base.channel)
+        prefixes = dict.fromkeys(self.shared, f"layer{index}")
+        return (self.placed if placed else self.base).draw(prefix, suggest, prefixes)
 
     def size(self) -> Size:
         """The number of assignments."""
-        base, placed = self.base.size(), self._placed.size()
+        base, placed = self.base.size(), self.placed.size()
         return total(
             rule.size(depth, base, placed) for rule in self.rules for depth in ints(self.depth)
         )
@@ -254,16 +303,15 @@ class PlacedLayers:
     def contains(self, blocks: Sequence[Block]) -> bool:
         """Whether some assignment gives these blocks."""
         is_base = [self.base.contains(block) for block in blocks]
-        is_placed = [self._placed.contains(block) for block in blocks]
+        is_placed = [self.placed.contains(block) for block in blocks]
         return self.depth.contains(len(blocks)) and any(
             rule.allows(is_base, is_placed) for rule in self.rules
         )
 
     def plain(self) -> dict[str, Any]:
         """As in a campaign file."""
-        placement: dict[str, Any] = {"sequence": self.sequence.plain()}
-        if self.channel is not None:
-            placement["channel"] = self.channel.plain()
+        written = {"local_conv": self.placed.local_conv.plain(), **self.placed.plain()}
+        placement = {part: domain for part, domain in written.items() if part not in self.shared}
         rules = [rule.plain() for rule in self.rules]
         placement["rule"] = rules[0] if len(rules) == 1 else {"choice": rules}
         return {
@@ -272,4 +320,48 @@ class PlacedLayers:
         }
 
 
-Layers = FreeLayers | ListedLayers | PlacedLayers
+@dataclass(frozen=True)
+class PresetLayers:
+    """Published stacks: the preset decides blocks, norm and positions.
+
+    Attributes:
+        depth: Number of layers.
+        preset: Names of presets.
+    """
+
+    depth: Domain
+    preset: Domain
+
+    def design(self, d_model: int, suggest: Suggest) -> Architecture:
+        """Asks for preset and depth."""
+        name = str(self.preset.draw("preset", suggest))
+        return presets.get(name).design(d_model, draw_int(self.depth, "depth", suggest))
+
+    def size(self) -> Size:
+        """The number of assignments."""
+        return product((self.preset.size(), self.depth.size()))
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether some preset is this design, as written or in canonical form."""
+        depth = len(architecture.blocks)
+        designs = [
+            presets.get(str(name)).design(architecture.d_model, depth)
+            for name in self.preset.values()
+        ]
+        return self.depth.contains(depth) and any(
+            architecture == design or _is_canonical(architecture, design) for design in designs
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """As in a campaign file."""
+        return {"depth": self.depth.plain(), "layers": {"preset": self.preset.plain()}}
+
+
+def _is_canonical(architecture: Architecture, design: Architecture) -> bool:
+    try:
+        return architecture == canonicalise(design)
+    except InputError:
+        return False
+
+
+Layers = FreeLayers | ListedLayers | PlacedLayers | PresetLayers

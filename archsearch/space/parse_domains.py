@@ -29,7 +29,8 @@ from archsearch.space.domains import (
 from archsearch.space.nodes import UNREADABLE, Node, Place, join, shown
 from archsearch.space.reader import Reader, found
 
-Kind = Literal["sequence", "channel"]
+_LIST: Final = "'archsearch mixers' lists them"
+Kind = Literal["sequence", "channel", "parallel"]
 
 _DOMAIN_FORMS: Final = "a value, {choice: [...]} or {range: [low, high]}"
 _MIXER_FORMS: Final = "a mixer's name, {mixer: name, option: ...} or {choice: [...]}"
@@ -268,14 +269,14 @@ class MixerReader:
         try:
             spec = specs.get(node.value)
         except UnknownNameError:
-            fitting = [name for name in specs if specs.get(name).kind == kind]
+            fitting = [name for name in specs if specs.get(name).fits(kind)]
             hint = suggestion(node.value, fitting) or suggestion(node.value, specs)
-            text = f"unknown mixer {shown(node.value)}{hint} (known: {', '.join(fitting)})"
+            text = f"unknown mixer {shown(node.value)}{hint} ({_LIST})"
             self._reader.report(node.place, path, text)
             return None
-        if spec.kind != kind:
-            fitting = [name for name in specs if specs.get(name).kind == kind]
-            text = f"'{spec.name}' is a {spec.kind} mixer; {kind} mixers are {', '.join(fitting)}"
+        if not spec.fits(kind):
+            wanted = "sequence" if kind == "parallel" else kind
+            text = f"'{spec.name}' is a {spec.kind} mixer; must be a {wanted} mixer ({_LIST})"
             self._reader.report(node.place, path, text)
             return None
         return spec

@@ -1,13 +1,14 @@
-"""Nodes to layers: the three forms in which a space can give them."""
+"""Nodes to layers: the four forms in which a space can give them."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from archsearch.errors import suggestion
+from archsearch.presets import presets
 from archsearch.space.domains import Domain, MixerDomain, MixerOption, ints
 from archsearch.space.layers import (
     MAX_COMBINATIONS,
@@ -20,6 +21,7 @@ from archsearch.space.layers import (
     ListedLayers,
     PlacedLayers,
     Positions,
+    PresetLayers,
     Rule,
 )
 from archsearch.space.nodes import UNREADABLE, Node, Place, join
@@ -28,10 +30,13 @@ from archsearch.space.reader import Reader, found
 
 DEPTH: Final = strict(Annotated[int, Field(ge=1, le=MAX_DEPTH)])
 _COUNT: Final = strict(Annotated[int, Field(ge=0, le=MAX_DEPTH)])
+_TAPS: Final = strict(Literal[0, 3, 4])
+_PRESET: Final = strict(Literal[*presets.names()])
+_PARTS: Final = ("sequence", "channel", "parallel", "local_conv")
 
 
 class LayersReader:
-    """Reads ``layers`` in one of its three forms, and ``depth`` with it."""
+    """Reads ``layers`` in one of its four forms, and ``depth`` with it."""
 
     def __init__(
         self, reader: Reader, mixers: MixerReader, space: Node, path: str, entries: dict[str, Node]
@@ -46,14 +51,14 @@ class LayersReader:
     def read(self, depth: Domain | None) -> Layers | None:
         """The layers; None when a problem was reported."""
         node = self._entries["layers"]
-        known = ("each", "list", "base", "placement")
+        known = ("each", "list", "base", "placement", "preset")
         entries = self._reader.mapping(node, self._path, known)
         if entries is None:
             return None
         forms = {"base" if key == "placement" else key for key in entries}
         if len(forms) != 1:
             what = "several of" if forms else "none of"
-            text = f"{what} 'each', 'list' and 'base' + 'placement'; give exactly one"
+            text = f"{what} 'each', 'list', 'base' + 'placement' and 'preset'; give exactly one"
             if not (node.keys.keys() - set(known)) or forms:
                 self._reader.report(node.place, self._path, text)
             return None
@@ -65,20 +70,31 @@ class LayersReader:
         if "each" in entries:
             each = self._block(entries["each"], join(self._path, "each"))
             return FreeLayers(depth, each) if depth and each else None
+        if "preset" in entries:
+            return self._preset(entries["preset"], depth)
         return self._placed(entries, depth)
 
     def _block(self, node: Node, path: str) -> BlockDomain | None:
-        entries = self._reader.mapping(node, path, ("sequence", "channel"), required=("sequence",))
+        entries = self._reader.mapping(node, path, _PARTS, required=("sequence",))
         if entries is None:
             return None
-        sequence = channel = None
-        if "sequence" in entries:
-            sequence = self._mixers.read(entries["sequence"], join(path, "sequence"), "sequence")
-        if "channel" in entries:
-            channel = self._mixers.read(entries["channel"], join(path, "channel"), "channel")
-        else:
-            channel = MixerDomain((MixerOption("none", ()),))
-        return BlockDomain(sequence, channel) if sequence and channel else None
+        parts = self._parts(entries, path)
+        if parts is None or "sequence" not in parts:
+            return None
+        return BlockDomain(**{"channel": MixerDomain((MixerOption("none", ()),)), **parts})
+
+    def _parts(self, entries: dict[str, Node], path: str) -> dict[str, Any] | None:
+        """The parts of a block that were given; None when a problem was reported."""
+        parts: dict[str, Any] = {}
+        for part in _PARTS:
+            if part not in entries:
+                continue
+            node, inner = entries[part], join(path, part)
+            if part == "local_conv":
+                parts[part] = read_domain(self._reader, node, inner, _TAPS)
+            else:
+                parts[part] = self._mixers.read(node, inner, part)
+        return None if None in parts.values() else parts
 
     def _listed(self, node: Node) -> Layers | None:
         path = join(self._path, "list")
@@ -97,6 +113,14 @@ class LayersReader:
         whole = tuple(block for block in blocks if block)
         return ListedLayers(whole) if len(whole) == len(blocks) else None
 
+    def _preset(self, node: Node, depth: Domain | None) -> Layers | None:
+        for key in ("norm", "position"):
+            if key in self._entries:
+                text = "not allowed beside 'layers.preset', which decides it; remove it"
+                self._reader.report(self._space.keys[key], join(self._space_path, key), text)
+        preset = read_domain(self._reader, node, join(self._path, "preset"), _PRESET)
+        return PresetLayers(depth, preset) if depth and preset else None
+
     def _placed(self, entries: dict[str, Node], depth: Domain | None) -> Layers | None:
         for key in ("base", "placement"):
             if key not in entries:
@@ -106,24 +130,20 @@ class LayersReader:
         if "placement" not in entries:
             return None
         path = join(self._path, "placement")
-        known = ("sequence", "channel", "rule")
+        known = (*_PARTS, "rule")
         inner = self._reader.mapping(
             entries["placement"], path, known, required=("sequence", "rule")
         )
         if inner is None:
             return None
-        mixers = {
-            kind: self._mixers.read(inner[kind], join(path, kind), kind)
-            for kind in ("sequence", "channel")
-            if kind in inner
-        }
+        parts = self._parts(inner, path)
         rules = self._rules(inner["rule"], join(path, "rule"), depth) if "rule" in inner else []
-        if not base or not depth or not rules or not all(mixers.values()):
+        if not base or not depth or not rules or parts is None or "sequence" not in parts:
             return None
-        sequence = mixers.get("sequence")
-        if sequence is None:
-            return None
-        return PlacedLayers(depth, base, sequence, mixers.get("channel"), tuple(rules))
+        # the rest of the base's block stands around what is placed, but not what runs beside it
+        shared = {"channel", "local_conv"} - parts.keys()
+        placed = BlockDomain(**{part: getattr(base, part) for part in shared}, **parts)
+        return PlacedLayers(depth, base, placed, frozenset(shared), tuple(rules))
 
     def _rules(self, node: Node, path: str, depth: Domain | None) -> list[Rule]:
         nodes: tuple[Node, ...] | None = (node,)

@@ -17,7 +17,7 @@ from archsearch.errors import InputError
 from archsearch.protocol import TrainingConfig
 from archsearch.space.constraints import Constraint
 from archsearch.space.domains import Domain, Size, draw_int, product
-from archsearch.space.layers import Layers
+from archsearch.space.layers import Layers, PresetLayers
 from archsearch.space.nodes import UnclearScalarError, resolve
 from archsearch.space.sample import FirstSuggest, Suggest
 from archsearch.tasks.mqar import MQARConfig
@@ -37,6 +37,7 @@ class SearchConfig(BaseModel):
         seed: Of all randomness of the campaign.
         reference_widths: Widths at which reference designs are trained beside the search: those
             that the campaign chooses, or all of the space.
+        oracles: Whether designs that are told where the answers are may be members of the front.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -46,6 +47,7 @@ class SearchConfig(BaseModel):
     time_budget_minutes: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     reference_widths: Literal["default", "all"] = "default"
+    oracles: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -68,8 +70,8 @@ class Space:
 
     Attributes:
         d_model: Widths.
-        position: Position encodings.
-        norm: Norms.
+        position: Position encodings; a preset has its own.
+        norm: Norms; a preset has its own.
         layers: Depth and mixers.
     """
 
@@ -84,6 +86,8 @@ class Space:
         Each parameter is asked for once, under a name that always has the same distribution.
         """
         d_model = draw_int(self.d_model, "d_model", suggest)
+        if isinstance(self.layers, PresetLayers):
+            return self.layers.design(d_model, suggest)
         position: Any = self.position.draw("position", suggest)
         norm: Any = self.norm.draw("norm", suggest)
         return Architecture(
@@ -105,6 +109,10 @@ class Space:
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether some assignment gives this design, as written or in canonical form."""
+        if isinstance(self.layers, PresetLayers):
+            return self.d_model.contains(architecture.d_model) and self.layers.contains(
+                architecture
+            )
         return (
             self.d_model.contains(architecture.d_model)
             and self.norm.contains(architecture.norm)
@@ -128,6 +136,8 @@ class Space:
 
     def plain(self) -> dict[str, Any]:
         """As in a campaign file."""
+        if isinstance(self.layers, PresetLayers):
+            return {"d_model": self.d_model.plain(), **self.layers.plain()}
         return {
             "d_model": self.d_model.plain(),
             "position": self.position.plain(),
@@ -172,8 +182,15 @@ class CampaignFile:
             "training": self.training.model_dump(mode="json"),
             "objectives": list(self.objectives),
             "constraints": [str(constraint) for constraint in self.constraints],
-            "search": self.search.model_dump(mode="json"),
+            "search": self._plain_search(),
         }
+
+    def _plain_search(self) -> dict[str, Any]:
+        data = self.search.model_dump(mode="json")
+        # files were frozen, and digests taken, before there were oracles
+        if not data["oracles"]:
+            del data["oracles"]
+        return data
 
     def dump(self) -> str:
         """YAML that loads as an equal file."""

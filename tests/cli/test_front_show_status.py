@@ -22,6 +22,7 @@ ROW_KEYS = {
     "name",
     "is_reference",
     "is_member",
+    "oracle_bias",
     "design",
     "digest",
     "outcome",

@@ -124,7 +124,7 @@ def test_parameters_counted_are_priced(name: str, options: dict[str, Any]) -> No
     for width in (16, 48):
         module = contract.build(name, options, width=width)
         counted = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        assert counted == specs.get(name)(**options).cost(width, 100).params
+        assert counted == specs.get(name)(**options).cost(width, contract.MAX_LENGTH).params
 
 
 @each(RUNNING)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from archsearch import space
 from archsearch.architecture import Architecture, Scalar
+from archsearch.presets import presets
 from archsearch.space import CampaignFile, Space, Suggest
 
 
@@ -135,7 +136,12 @@ def mixers(known: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
     return one | several.map(lambda chosen: {"choice": chosen})
 
 
-BLOCK = st.fixed_dictionaries({"sequence": mixers(SEQUENCE)}, optional={"channel": mixers(CHANNEL)})
+BESIDE = {
+    "channel": mixers(CHANNEL),
+    "parallel": mixers({**SEQUENCE, "none": st.just({})}),
+    "local_conv": subsets([0, 3, 4]),
+}
+BLOCK = st.fixed_dictionaries({"sequence": mixers(SEQUENCE)}, optional=BESIDE)
 RULE = st.one_of(
     st.just("positions"),
     subsets([1, 2, 3]).map(lambda d: {"every": d}),
@@ -148,7 +154,7 @@ PLACED = st.fixed_dictionaries(
     {
         "base": BLOCK,
         "placement": st.fixed_dictionaries(
-            {"sequence": mixers(SEQUENCE), "rule": RULES}, optional={"channel": mixers(CHANNEL)}
+            {"sequence": mixers(SEQUENCE), "rule": RULES}, optional=BESIDE
         ),
     }
 )
@@ -173,4 +179,11 @@ SPACES = st.one_of(
         optional=_EXTRA,
     ),
     st.fixed_dictionaries({**_HEAD, "depth": DEPTH, "layers": PLACED}, optional=_EXTRA),
+    st.fixed_dictionaries(
+        {
+            **_HEAD,
+            "depth": DEPTH,
+            "layers": st.fixed_dictionaries({"preset": subsets(list(presets))}),
+        }
+    ),
 )

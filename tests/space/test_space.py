@@ -267,7 +267,7 @@ def test_float_ranges() -> None:
     line = {"mixer": "learned_selection", "penalty": {"range": [0.5, 1.0]}}
     file = campaign({"d_model": 8, "layers": {"list": [{"sequence": m} for m in (grid, line)]}})
     first, second = file.space.layers.blocks  # type: ignore[union-attr]
-    domains = [b.sequence.choices[0].options[2][1] for b in (first, second)]
+    domains = [dict(b.sequence.choices[0].options)["penalty"] for b in (first, second)]
     assert list(domains[0].values()) == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert domains[0].contains(0.75)
     assert not domains[0].contains(0.7)

@@ -1,74 +1,45 @@
-"""A projection gated by a convolution. Axes: B batch, L length, D width, F frequency."""
+"""A projection gated by a convolution. Axes: B batch, L length, D width."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 
-from archsearch.mixers._module import SequenceMixer
+from archsearch.mixers._convolution import (
+    LongFilter,
+    channelwise_convolution,
+    next_output,
+    tap_by_tap,
+)
+from archsearch.mixers._module import SequenceMixer, State
 from archsearch.mixers.base import MixerContext
-from archsearch.mixers.base_conv.spec import FILTER_FEATURES, FILTER_HIDDEN, BaseConv, fft_length
+from archsearch.mixers.base_conv.spec import BaseConv
 from archsearch.mixers.short_conv.module import CausalDepthwiseConv
-
-# The one frequency of the published filter: over a sequence, the cosine is 1 and the sine 0.
-_BAND = 1e-4
-
-
-class LongFilter(nn.Module):
-    """h_t = MLP(t/L, cos(2 pi f t/L), sin(2 pi f t/L)) / L, tied to the longest length L."""
-
-    def __init__(self, d_model: int, max_length: int) -> None:
-        super().__init__()
-        self.max_length = max_length
-        self.hidden = nn.Linear(FILTER_FEATURES, FILTER_HIDDEN)
-        self.taps = nn.Linear(FILTER_HIDDEN, d_model)
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Taps of order 1/L: whatever the input, the output is of the order of its largest entry.
-
-        A smooth filter adds up a run of equal tokens coherently, so that the usual 1/sqrt(L) would
-        make outputs grow with the length. The factor 1/L stands outside the network, for an
-        optimiser whose steps do not scale with its weights.
-        """
-        nn.init.normal_(self.hidden.weight, generator=generator)
-        nn.init.normal_(self.taps.weight, std=FILTER_HIDDEN**-0.5, generator=generator)
-
-    def forward(self, length: int) -> Tensor:
-        """The first ``length`` taps, (L, D)."""
-        weight = self.hidden.weight
-        t = torch.arange(length, device=weight.device, dtype=torch.float64) / self.max_length
-        turn = 2 * math.pi * _BAND * t
-        features = torch.stack((t, turn.cos(), turn.sin()), dim=-1).to(weight.dtype)
-        return self.taps(self.hidden(features).relu()) / self.max_length
 
 
 class LongConvolution(nn.Module):
-    """h conv u + u, causal, through an FFT long enough not to wrap around."""
+    """h conv u + u, causal. Decoding keeps all inputs and makes the filter anew at each step."""
 
     def __init__(self, d_model: int, max_length: int) -> None:
         super().__init__()
         self.filter = LongFilter(d_model, max_length)
 
     def forward(self, u_BLD: Tensor) -> Tensor:
-        length = u_BLD.shape[1]
-        n = fft_length(length)
-        # half precision has no FFT
-        wide = torch.promote_types(u_BLD.dtype, torch.float32)
-        h_FD = torch.fft.rfft(self.filter(length).to(wide), n=n, dim=0)
-        u_BFD = torch.fft.rfft(u_BLD.to(wide), n=n, dim=1)
-        y_BLD = torch.fft.irfft(u_BFD * h_FD, n=n, dim=1)[:, :length]
-        return y_BLD.to(u_BLD.dtype) + u_BLD
+        return channelwise_convolution(u_BLD, self.filter(u_BLD.shape[1])) + u_BLD
+
+    def initial_inputs(self, batch: int) -> Tensor:
+        """The inputs before the first, (B, 0, D)."""
+        weight = self.filter.taps.weight
+        return weight.new_zeros(batch, 0, weight.shape[0])
+
+    def step(self, x_BD: Tensor, inputs_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """One position, and all inputs up to it."""
+        inputs_BLD = torch.cat((inputs_BLD, x_BD[:, None]), dim=1)
+        return next_output(inputs_BLD, self.filter(inputs_BLD.shape[1])) + x_BD, inputs_BLD
 
     def taps(self, u_BLD: Tensor) -> Tensor:
         """The same, tap by tap."""
-        length = u_BLD.shape[1]
-        h_LD = self.filter(length)
-        y = u_BLD
-        for j in range(length):
-            y = y + h_LD[j] * nn.functional.pad(u_BLD[:, : length - j], (0, 0, j, 0))
-        return y
+        return tap_by_tap(u_BLD, self.filter(u_BLD.shape[1])) + u_BLD
 
 
 class BaseConvModule(SequenceMixer):
@@ -92,6 +63,13 @@ class BaseConvModule(SequenceMixer):
 
     def reference(self, x_BLD: Tensor) -> Tensor:
         return self.projection(x_BLD) * self.convolution.taps(x_BLD)
+
+    def initial_state(self, batch: int, length: int) -> State:
+        return {"inputs": self.convolution.initial_inputs(batch)}
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        y_BD, inputs = self.convolution.step(x_BD, state["inputs"])
+        return self.projection(x_BD) * y_BD, {"inputs": inputs}
 
 
 MODULE = BaseConvModule

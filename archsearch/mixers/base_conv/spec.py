@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from archsearch.mixers._convolution_cost import (
+    fft_flops,
+    fft_length,
+    fft_terms,
+    long_filter_params,
+)
 from archsearch.mixers.base import Citation, CostForm, MixerCost, MixerSpec
-
-FILTER_FEATURES = 3
-FILTER_HIDDEN = 16
 
 
 class BaseConv(MixerSpec):
     """A linear map of each position times a causal depthwise convolution of the sequence.
 
-    The long filter is a small network of the position (see ``module.LongFilter``), made once per
+    The long filter is a small network of the position (``_convolution.LongFilter``), made once per
     batch: 2N(48 + 16d) FLOPs for it and 5N log2(2N) d for its transform are shared by the whole
     batch and not in the price of a sequence. The published code adds the input to the product; here
     the residual is the block's.
@@ -43,13 +45,11 @@ class BaseConv(MixerSpec):
         """
         projection = 2 * length * d_model**2
         if self.kernel_size == "long":
-            hidden = FILTER_HIDDEN
-            filter_params = (FILTER_FEATURES + 1) * hidden + (hidden + 1) * d_model
             return MixerCost(
-                flops_useful=projection + _fft_flops(2 * length, d_model),
-                flops_executed=projection + _fft_flops(fft_length(length), d_model),
+                flops_useful=projection + fft_flops(2 * length, d_model),
+                flops_executed=projection + fft_flops(fft_length(length), d_model),
                 flops_matmul=projection,
-                params=d_model**2 + d_model + filter_params,
+                params=d_model**2 + d_model + long_filter_params(d_model),
                 state_floats=length * d_model,
             )
         taps = self.kernel_size
@@ -64,20 +64,8 @@ class BaseConv(MixerSpec):
 
     def flops_form(self, d_model: int, n_max: int | None = None) -> CostForm:
         if self.kernel_size == "long":
-            # 10 N log2(2N) + 6 (N + 1) per channel
-            return CostForm.of(
-                (10 * d_model, 1, 1), (2 * d_model**2 + 16 * d_model, 1), (6 * d_model, 0)
-            )
+            return CostForm.of((2 * d_model**2, 1), *fft_terms(d_model))
         return CostForm.of((2 * d_model**2 + 2 * self.kernel_size * d_model, 1))
-
-
-def fft_length(length: int) -> int:
-    """Smallest power of two that holds the linear convolution of two sequences of this length."""
-    return 1 << (2 * length - 1).bit_length()
-
-
-def _fft_flops(n: int, d_model: int) -> int:
-    return round((5 * n * math.log2(n) + 6 * (n // 2 + 1)) * d_model)
 
 
 SPEC = BaseConv

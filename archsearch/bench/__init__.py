@@ -1,0 +1,1 @@
+"""Measurements of this machine: how fast mixers run, and what they recall. No test, no promise."""

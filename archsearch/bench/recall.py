@@ -1,0 +1,211 @@
+"""What each sequence mixer recalls behind a short convolution, at several learning rates.
+
+Two layers, one seed, the same data for all mixers: a check of the mixers against what is published
+of them, not a search. Results are kept line by line in a file; a run that is in it is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from archsearch.architecture import Architecture, Block, Component, Scalar
+from archsearch.canonical import canonicalise
+from archsearch.costs import price
+from archsearch.errors import StoreError
+from archsearch.mixers import specs
+from archsearch.protocol import TrainingConfig
+from archsearch.records import Evaluation, EvaluationRequest, Failure, RunSeed
+from archsearch.tasks.mqar import Cell, MQARConfig
+
+D_MODEL = 64
+RATES = (3e-3, 1e-2, 1e-3)
+"""The most telling first, so that an unfinished study is worth reading."""
+STEPS = 600
+CELLS = ((64, 4), (128, 8), (256, 16))
+"""(length, pairs)."""
+
+
+VARIANTS: dict[str, tuple[dict[str, Scalar], ...]] = {
+    "hgrn2": ({"expand_ratio": 64},),
+    "tnl": ({"decay": "exponential"},),
+    "base_conv": ({"kernel_size": "long"},),
+}
+"""Options that are tried beside the defaults, where what is published was measured with them."""
+
+
+class RecallRow(NamedTuple):
+    """One run.
+
+    Attributes:
+        mixer: Second layer, with what is not at its default; the first is a short convolution of 3
+            taps.
+        accuracy: By test cell; empty when the run failed or diverged.
+        step: Where it ended: the budget, or earlier when it had solved every validation cell.
+        seconds: Of the run, on one thread.
+        flops: Useful, forward, of the design at the longest cell, without embedding and head.
+        state_floats: Of the design there.
+    """
+
+    mixer: str
+    learning_rate: float
+    seed: int
+    outcome: str
+    step: int
+    accuracy: tuple[float, ...]
+    seconds: float
+    flops: int
+    state_floats: int
+    growth: str
+    digest: str
+    detail: str = ""
+
+
+def design(mixer: Component) -> Architecture:
+    """A short convolution, then the mixer."""
+    conv = Component(name="short_conv", options={"kernel_size": 3})
+    return Architecture(d_model=D_MODEL, blocks=(Block(sequence=conv), Block(sequence=mixer)))
+
+
+def subjects(names: Sequence[str] | None = None) -> list[Component]:
+    """Sequence mixers, each at its defaults and in its variants; all of them unless named."""
+    chosen = names or [name for name in specs if specs.get(name).kind == "sequence"]
+    return [
+        Component(name=name, options=options)
+        for name in chosen
+        for options in ({}, *VARIANTS.get(name, ()))
+    ]
+
+
+def study(
+    mixers: Sequence[Component],
+    path: Path,
+    *,
+    rates: Sequence[float] = RATES,
+    steps: int = STEPS,
+    seed: int = 0,
+    workers: int = 1,
+) -> Iterator[RecallRow]:
+    """Runs what the file does not hold yet, appends each result to it, and yields it.
+
+    Args:
+        mixers: See ``subjects``.
+        path: JSON lines; made if it is not there.
+        rates: Learning rates.
+        steps: Budget of a run.
+        seed: Of weights and data.
+        workers: Processes, one thread each.
+
+    Raises:
+        StoreError: The file cannot be read or written.
+    """
+    done = {(row.mixer, row.learning_rate, row.seed) for row in read(path)}
+    wanted = [
+        (mixer, rate, steps, seed)
+        for rate in rates
+        for mixer in mixers
+        if (str(mixer), rate, seed) not in done
+    ]
+    if not wanted:
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["archsearch.evaluate"])
+    with context.Pool(workers, maxtasksperchild=1) as pool:
+        for row in pool.imap_unordered(_run, wanted):
+            _append(path, row)
+            yield row
+
+
+def read(path: Path) -> list[RecallRow]:
+    """The rows of a file, in the order in which they were written; none if there is no file.
+
+    Raises:
+        StoreError: A line is damaged.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            data = json.loads(line)
+            rows.append(RecallRow(**{**data, "accuracy": tuple(data["accuracy"])}))
+        except (ValueError, TypeError, KeyError):
+            raise StoreError(
+                f"{path}:{number}: not a result of this study; remove the line to have it run again"
+            ) from None
+    return rows
+
+
+def best(rows: Iterable[RecallRow]) -> dict[str, RecallRow]:
+    """Of each mixer the run with the highest mean accuracy."""
+    found: dict[str, RecallRow] = {}
+    for row in rows:
+        known = found.get(row.mixer)
+        if known is None or mean(row) > mean(known):
+            found[row.mixer] = row
+    return found
+
+
+def mean(row: RecallRow) -> float:
+    """Unweighted mean over the cells."""
+    return sum(row.accuracy) / len(row.accuracy) if row.accuracy else 0.0
+
+
+def _append(path: Path, row: RecallRow) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(row._asdict()) + "\n")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _run(wanted: tuple[Component, float, int, int]) -> RecallRow:
+    from archsearch.evaluate import evaluate
+
+    mixer, rate, steps, seed = wanted
+    cells = tuple(Cell(length=length, pairs=pairs) for length, pairs in CELLS)
+    task = MQARConfig(vocab_size=8192, fillers="zero", cells=cells)
+    request = EvaluationRequest(
+        architecture=canonicalise(design(mixer)),
+        task=task,
+        training=TrainingConfig(steps=steps, learning_rate=rate),
+        seed=RunSeed(campaign=seed),
+        to_step=steps,
+    )
+    return _row(mixer, rate, seed, task, evaluate(request))
+
+
+def _row(
+    mixer: Component, rate: float, seed: int, task: MQARConfig, answer: Evaluation | Failure
+) -> RecallRow:
+    built = canonicalise(design(mixer))
+    cost = price(built, task.longest_test_length)
+    known: dict[str, Any] = {
+        "mixer": str(mixer),
+        "learning_rate": rate,
+        "seed": seed,
+        "flops": cost.flops,
+        "state_floats": cost.state_floats,
+        "growth": cost.growth_text,
+        "digest": built.digest,
+    }
+    if isinstance(answer, Failure):
+        return RecallRow(
+            **known, outcome="failed", step=0, accuracy=(), seconds=0.0, detail=answer.message
+        )
+    return RecallRow(
+        **known,
+        outcome=answer.outcome.value,
+        step=answer.step,
+        accuracy=tuple(cell.accuracy for cell in answer.test),
+        seconds=answer.seconds,
+        detail=answer.detail,
+    )
