@@ -238,16 +238,21 @@ def _score(run: Run, cell: Cell, split: Split, queries: int) -> CellScore:
 def save(run: Run, path: Path, *, with_optimizer: bool) -> None:
     """Writes the run (or its weights alone) as safetensors."""
     tensors = {f"model.{k}": v.detach().cpu() for k, v in run.model.state_dict().items()}
+    # what a layer leaves alone has no gradient, and so no state of the optimizer
+    without_gradient = []
     if with_optimizer:
         for name, parameter in run.model.named_parameters():
             state = run.optimizer.state[parameter]
-            for key in _ADAM_STATE:
-                tensors[f"adam.{key}.{name}"] = state[key].detach().cpu()
+            if not state:
+                without_gradient.append(name)
+            for key, value in state.items():
+                tensors[f"adam.{key}.{name}"] = value.detach().cpu()
     progress = {
         "step": run.step,
         "curve": [point.model_dump(mode="json") for point in run.curve],
         "loss_sum": run.loss_sum,
         "loss_count": run.loss_count,
+        "without_gradient": without_gradient,
     }
     save_file(
         {k: v.contiguous() for k, v in tensors.items()},
@@ -298,13 +303,15 @@ def restore(request: EvaluationRequest, path: Path) -> Run:
     metadata = load_weights(run.model, path, "model.")
     try:
         with safe_open(path, "pt") as file:
+            progress = json.loads(metadata["progress"])
             for name, parameter in run.model.named_parameters():
+                if name in progress.get("without_gradient", ()):
+                    continue
                 run.optimizer.state[parameter] = {
                     # the fused optimizer wants its step count beside the parameter
                     key: file.get_tensor(f"adam.{key}.{name}").to(request.device)
                     for key in _ADAM_STATE
                 }
-        progress = json.loads(metadata["progress"])
         run.step = progress["step"]
         run.curve = [CurvePoint.model_validate(point) for point in progress["curve"]]
         run.loss_sum, run.loss_count = progress["loss_sum"], progress["loss_count"]

@@ -43,6 +43,10 @@ MIXERS = (
     (Component(name="base_conv", options={"kernel_size": "long"}), "based"),
     ("short_conv", Component(name="learned_selection", options={"cap": 3})),
     ("short_conv", Component(name="sliding_window", options={"window": 3})),
+    # the bound of a first layer has no gradient
+    (Component(name="hgrn2", options={"expand_ratio": 4}), "gated_delta_net"),
+    # draws noise as it trains
+    ("short_conv", Component(name="learned_selection", options={"cap": 3, "noise": 1.0})),
 )
 
 

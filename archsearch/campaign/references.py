@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archsearch.architecture import Architecture, Block, Component, Position, Scalar
 from archsearch.canonical import canonicalise
+from archsearch.presets import presets
 from archsearch.space import CampaignFile
 
 CONV_ONLY = "conv only"
@@ -21,13 +22,14 @@ def _design(
 
 
 def reference_designs(file: CampaignFile, d_model: int) -> dict[str, Architecture]:
-    """The reference designs of one width, without channel mixers, by name.
+    """The reference designs of one width, by name: without channel mixers, then whole presets.
 
     Two layers of attention alone get rotary positions (learned ones at an odd width): without
     positions or a convolution they could not tell which value follows a key. The window is short
     against the longest test; the learned selection may serve twice as many tokens as the densest
     cell has queries.
     """
+    depth = len(file.space.default().blocks)
     shift: tuple[str, dict[str, Scalar]] = ("short_conv", {"kernel_size": 3})
     most_pairs = max(cell.pairs for cell in (*file.task.cells, *file.task.test_cells))
     window = max(4, min(64, file.task.longest_test_length // 16))
@@ -47,6 +49,10 @@ def reference_designs(file: CampaignFile, d_model: int) -> dict[str, Architectur
         "short conv + learned selection": _design(
             d_model, shift, ("learned_selection", {"cap": 2 * most_pairs})
         ),
+        **{
+            f"{name} preset": canonicalise(presets.get(name).design(d_model, depth))
+            for name in file.search.reference_presets
+        },
     }
 
 

@@ -59,7 +59,10 @@ def front_rows(front: Front, *, with_dominated: bool = False) -> list[TextRow]:
     ]
     if with_dominated:
         ordered = sorted(front.dominated, key=lambda row: (row.cost, -row.accuracy))
-        rows += [_row(row, "dominated", num_cells, "dim") for row in ordered]
+        rows += [
+            _row(row, "oracle" if row.oracle_bias else "dominated", num_cells, "dim")
+            for row in ordered
+        ]
     rows += [
         _row(row, "reference", num_cells, "yellow", label=letter(i))
         for i, row in enumerate(front.references)

@@ -30,13 +30,15 @@ def mixers(
     from archsearch.mixers import specs
     from archsearch.presets import presets
 
-    if name in presets and name not in specs:
-        facts = _preset_facts(presets.get(name))
-        render.print_json(facts) if as_json else _show_preset(facts)
-        return
     if name is not None:
-        facts = _facts(specs.get(name))
-        render.print_json(facts) if as_json else _show_one(facts)
+        is_preset = name in presets
+        facts = _preset_facts(presets.get(name)) if is_preset else _facts(specs.get(name))
+        if as_json:
+            render.print_json(facts)
+        elif is_preset:
+            _show_preset(facts)
+        else:
+            _show_one(facts)
         return
     found = [_facts(specs.get(known)) for known in specs]
     found.sort(key=lambda f: (f["kind"] != "sequence", f["family"], f["name"]))
@@ -127,10 +129,13 @@ def _in_words(spec_class: type[MixerSpec]) -> str:
 
 
 def _meanings(spec_class: type[MixerSpec]) -> dict[str, str]:
-    """What each option means, from the class's list of attributes."""
-    _, _, listed = inspect.cleandoc(spec_class.__doc__ or "").partition("\nAttributes:\n")
-    found = re.findall(r"^    (\w+): (.*(?:\n(?:        .*|$))*)", listed, flags=re.MULTILINE)
-    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+    """What each option means, from the attributes that the class and its bases list."""
+    found: dict[str, str] = {}
+    for kind in reversed(spec_class.__mro__):
+        _, _, listed = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
+        parts = re.findall(r"^    (\w+): (.*(?:\n(?:        .*|$))*)", listed, flags=re.MULTILINE)
+        found |= {name: " ".join(text.replace("``", "").split()) for name, text in parts}
+    return found
 
 
 def allowed(schema: dict[str, Any]) -> str:

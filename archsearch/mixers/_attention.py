@@ -1,6 +1,7 @@
-"""What the attention mixers share: heads, rotary turns and the dense masked reference.
+"""What the attention mixers share: heads, rotary turns, caches and the dense masked reference.
 
-Axes: B batch, L length, D width, H heads, E width of a head.
+Axes: B batch, L length, D width, H heads, G heads of keys and values, E width of a head, T kept
+positions.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._module import SequenceMixer
+from archsearch.mixers._heads import HeadedSpec
+from archsearch.mixers._module import SequenceMixer, State
 from archsearch.mixers._window import WindowBlocks, window_blocks
-from archsearch.mixers.base import MixerContext, MixerSpec
+from archsearch.mixers.base import MixerContext
 
 ROTARY_BASE = 10000.0
 
 
-def rotary_angles(length: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of i base^(-2j/E), each (L, E/2), typed as ``like`` (2104.09864, eq. 15)."""
+def rotary_angles(
+    length: int, head_width: int, like: Tensor, first: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of i base^(-2j/E), each (L, E/2), typed as ``like`` (2104.09864, eq. 15).
+
+    The positions i are ``first`` and the ``length`` - 1 after it.
+    """
     exponent = torch.arange(0, head_width, 2, dtype=torch.float64, device=like.device) / head_width
-    position = torch.arange(length, dtype=torch.float64, device=like.device)
+    position = torch.arange(first, first + length, dtype=torch.float64, device=like.device)
     angle_LE = position[:, None] * ROTARY_BASE**-exponent
     return angle_LE.cos().to(like.dtype), angle_LE.sin().to(like.dtype)
 
@@ -49,14 +56,22 @@ def windowed_attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, window: i
         mask_LL = window_mask(length, window, q_BHLE.device)
         return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask_LL)
     # axes (B*H, block, position, E): with four axes torch takes its fused kernel
-    q = _neighbourhoods(q_BHLE, blocks, 0)
-    k, v = (_neighbourhoods(x, blocks, blocks.num_previous) for x in (k_BHLE, v_BHLE))
-    mask = _block_mask(window, blocks, q_BHLE.device)[None]
+    q, k, v = blocked(q_BHLE, k_BHLE, v_BHLE, blocks)
+    mask = block_mask(window, blocks, q_BHLE.device)[None]
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return y.flatten(1, 2)[:, :length].reshape(q_BHLE.shape)
 
 
-def _neighbourhoods(x_BHLE: Tensor, blocks: WindowBlocks, num_previous: int) -> Tensor:
+def blocked(
+    q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, blocks: WindowBlocks
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries by block, and the keys and values that each block reads; see ``neighbourhoods``."""
+    q = neighbourhoods(q_BHLE, blocks, 0)
+    k, v = (neighbourhoods(x, blocks, blocks.num_previous) for x in (k_BHLE, v_BHLE))
+    return q, k, v
+
+
+def neighbourhoods(x_BHLE: Tensor, blocks: WindowBlocks, num_previous: int) -> Tensor:
     """Each block behind its ``num_previous`` predecessors, (B*H, blocks, positions, E).
 
     Zeros stand before the first token and behind the last.
@@ -69,7 +84,7 @@ def _neighbourhoods(x_BHLE: Tensor, blocks: WindowBlocks, num_previous: int) -> 
     return torch.cat([padded[:, s : s + span].reshape(shape) for s in starts], dim=2)
 
 
-def _block_mask(window: int, blocks: WindowBlocks, device: torch.device) -> Tensor:
+def block_mask(window: int, blocks: WindowBlocks, device: torch.device) -> Tensor:
     """(blocks, queries, keys) booleans: inside the window, and not before the first token."""
     start = torch.arange(blocks.num_blocks, device=device)[:, None, None] * blocks.size
     query = start + torch.arange(blocks.size, device=device)[:, None]
@@ -78,41 +93,77 @@ def _block_mask(window: int, blocks: WindowBlocks, device: torch.device) -> Tens
     return (distance >= 0) & (distance < window) & (key >= 0)
 
 
-def window_mask(length: int, window: int, device: torch.device, dilation: int = 1) -> Tensor:
-    """(L, L) booleans: is j one of the keys i, i - r, ..., i - (window-1) r, for dilation r?"""
+def window_mask(length: int, window: int, device: torch.device) -> Tensor:
+    """(L, L) booleans: is key j one of the ``window`` up to i?"""
     position = torch.arange(length, device=device)
-    distance = position[:, None] - position
+    return in_window(position[:, None] - position, window)
+
+
+def in_window(distance: Tensor, window: int, dilation: int = 1) -> Tensor:
+    """Is the distance one of 0, r, ..., (window-1) r, for dilation r?"""
     near = (distance >= 0) & (distance < window * dilation)
     return near & (distance % dilation == 0)
+
+
+def spread(x_BGLE: Tensor, num_heads: int) -> Tensor:
+    """Keys or values for each of H heads of queries, neighbouring heads sharing one: (B, H, L, E).
+
+    Copies are no slower than torch's own grouped attention, and are there for every kernel.
+    """
+    batch, groups, length, width = x_BGLE.shape
+    if groups == num_heads:
+        return x_BGLE
+    shared = x_BGLE[:, :, None].expand(-1, -1, num_heads // groups, -1, -1)
+    return shared.reshape(batch, num_heads, length, width)
+
+
+def remember(state: State, **latest: Tensor) -> State:
+    """The state with one more position in each named cache (B, G, T, E), and in the count."""
+    longer = {key: torch.cat((state[key], new), dim=2) for key, new in latest.items()}
+    return {**state, **longer, "position": state["position"] + 1}
 
 
 class HeadedAttention(SequenceMixer):
     """Projections to H heads, a pattern-specific core, and a projection back; no biases.
 
-    A subclass gives ``core`` (fast) and ``mask`` (the pairs it allows).
+    A subclass gives ``core`` (fast), ``allowed`` (the pairs) and ``held`` (what decoding keeps).
+    Sequences of a batch are decoded in step.
     """
 
-    def __init__(self, spec: MixerSpec, context: MixerContext, num_heads: int) -> None:
+    def __init__(self, spec: HeadedSpec, context: MixerContext) -> None:
         super().__init__(spec, context)
-        self.num_heads = num_heads
-        self.query_key_value = nn.Linear(context.d_model, 3 * context.d_model, bias=False)
-        self.output = nn.Linear(context.d_model, context.d_model, bias=False)
+        width = context.d_model
+        self.num_heads = spec.num_heads
+        self.num_kv_heads = spec.num_kv_heads or spec.num_heads
+        self.head_width = width // spec.num_heads
+        self.query_key_value = nn.Linear(width, width + 2 * spec.key_width(width), bias=False)
+        self.output = nn.Linear(width, width, bias=False)
 
     @abstractmethod
     def core(self, q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor) -> Tensor:
         """The attention itself, (B, H, L, E)."""
 
     @abstractmethod
-    def mask(self, length: int, device: torch.device) -> Tensor:
-        """(L, L) booleans: may query i (row) read key j (column)?"""
+    def allowed(self, query: Tensor, key: Tensor, length: int) -> Tensor:
+        """May the query at one position read the key at another? Broadcasts; (H, ...) if by head.
 
-    def heads(self, x_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (B, H, L, E), turned if rotary."""
-        batch, length, width = x_BLD.shape
-        shape = (batch, length, 3, self.num_heads, width // self.num_heads)
-        q, k, v = self.query_key_value(x_BLD).view(shape).permute(2, 0, 3, 1, 4).unbind(0)
+        Queries lie among the ``length`` positions of the sequence, keys not after their query.
+        """
+
+    @abstractmethod
+    def held(self, count: int, length: int) -> Tensor:
+        """The positions, ascending, that are kept behind the first ``count`` of ``length``."""
+
+    def heads(self, x_BLD: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, L, E), keys and values (B, G, L, E), turned if rotary.
+
+        ``first`` is the position of the first token.
+        """
+        groups = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        joint = self.query_key_value(x_BLD).unflatten(-1, (-1, self.head_width))
+        q, k, v = (part.transpose(1, 2) for part in joint.split(groups, dim=2))
         if self.context.rotary:
-            cos, sin = rotary_angles(length, width // self.num_heads, q)
+            cos, sin = rotary_angles(x_BLD.shape[1], self.head_width, q, first)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         return q, k, v
 
@@ -121,8 +172,33 @@ class HeadedAttention(SequenceMixer):
         return self.output(y_BHLE.transpose(1, 2).flatten(2))
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        return self.merge(self.core(*self.heads(x_BLD)))
+        q, k, v = self.heads(x_BLD)
+        return self.merge(self.core(q, spread(k, self.num_heads), spread(v, self.num_heads)))
 
     def reference(self, x_BLD: Tensor) -> Tensor:
         q, k, v = self.heads(x_BLD)
-        return self.merge(masked_attention(q, k, v, self.mask(x_BLD.shape[1], x_BLD.device)))
+        length = x_BLD.shape[1]
+        position = torch.arange(length, device=x_BLD.device)
+        past = position[:, None] >= position
+        mask = past & self.allowed(position[:, None], position, length)
+        k, v = (x.repeat_interleave(self.num_heads // x.shape[1], dim=1) for x in (k, v))
+        return self.merge(masked_attention(q, k, v, mask))
+
+    def initial_state(self, batch: int, length: int) -> State:
+        empty = self.zeros(batch, self.num_kv_heads, 0, self.head_width)
+        position = torch.zeros(batch, dtype=torch.int64, device=empty.device)
+        total = torch.full_like(position, length)
+        return {"key": empty, "value": empty, "position": position, "length": total}
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        here, length = int(state["position"][0]), int(state["length"][0])
+        q, k, v = self.heads(x_BD[:, None], first=here)
+        state = remember(state, key=k, value=v)
+        query = torch.tensor([here], device=x_BD.device)
+        position_T = torch.cat((self.held(here, length).to(query), query))
+        # (1, T), or (H, 1, T) where heads differ
+        mask = self.allowed(query[:, None], position_T, length)
+        k, v = (spread(state[key], self.num_heads) for key in ("key", "value"))
+        y_BD = self.merge(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)).squeeze(1)
+        kept_T = torch.isin(position_T, self.held(here + 1, length).to(query))
+        return y_BD, {**state, **{key: state[key][:, :, kept_T] for key in ("key", "value")}}

@@ -238,6 +238,13 @@ class MixerSpec(BaseModel):
         """What makes these options unusable at this width; one sentence each."""
         return []
 
+    @classmethod
+    def fits(cls, place: str) -> bool:
+        """Whether the mixer may stand in that part of a block: sequence, channel or parallel."""
+        if place == "parallel":
+            return cls.kind == "sequence" or cls.skipped
+        return cls.kind == place
+
     def head_width(self, d_model: int) -> int:
         """Width of a head's queries and keys; rotary positions need it to be even."""
         return d_model // int(getattr(self, "num_heads", 1))

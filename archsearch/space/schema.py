@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from archsearch.architecture import Architecture
 from archsearch.canonical import canonicalise
-from archsearch.errors import InputError
+from archsearch.errors import InputError, suggestion
+from archsearch.presets import presets
 from archsearch.protocol import TrainingConfig
 from archsearch.space.constraints import Constraint
 from archsearch.space.domains import Domain, Size, draw_int, product
@@ -27,6 +28,16 @@ SECOND_OBJECTIVES: Final = ("flops", "flops_executed", "params", "state")
 DEFAULT_TRIALS: Final = 50
 
 
+def _check_preset(name: str) -> str:
+    if name not in presets:
+        hint = suggestion(name, presets)
+        raise ValueError(f"must be a preset ({', '.join(presets)}){hint}")
+    return name
+
+
+PresetName = Annotated[str, AfterValidator(_check_preset)]
+
+
 class SearchConfig(BaseModel):
     """How the space is searched.
 
@@ -37,6 +48,7 @@ class SearchConfig(BaseModel):
         seed: Of all randomness of the campaign.
         reference_widths: Widths at which reference designs are trained beside the search: those
             that the campaign chooses, or all of the space.
+        reference_presets: Presets to train as references too, at the default depth.
         oracles: Whether designs that are told where the answers are may be members of the front.
     """
 
@@ -47,6 +59,7 @@ class SearchConfig(BaseModel):
     time_budget_minutes: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     reference_widths: Literal["default", "all"] = "default"
+    reference_presets: Annotated[tuple[PresetName, ...], Field(strict=False)] = ()
     oracles: bool = False
 
     @model_validator(mode="before")
@@ -187,10 +200,12 @@ class CampaignFile:
 
     def _plain_search(self) -> dict[str, Any]:
         data = self.search.model_dump(mode="json")
-        # files were frozen, and digests taken, before there were oracles
-        if not data["oracles"]:
-            del data["oracles"]
-        return data
+        # files were frozen, and digests taken, before these two existed
+        return {
+            key: value
+            for key, value in data.items()
+            if value or key not in ("reference_presets", "oracles")
+        }
 
     def dump(self) -> str:
         """YAML that loads as an equal file."""

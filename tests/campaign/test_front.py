@@ -236,3 +236,18 @@ def test_with_fewer_than_three_members_the_knee_is_the_best() -> None:
     trials = [record(0, 0.2, 100), record(1, 0.9, 1000)]
     assert build_front(trials, BOTH, None).knee == 1
     assert build_front(trials[:1], BOTH, None).knee == 0
+
+
+def test_an_oracle_is_a_member_only_if_asked_for() -> None:
+    told = design("short_conv", "programmatic_selection")
+    oracle = record(20, 0.95, 500).model_copy(update={"architecture": told})
+    given = [*REFERENCES, *TRIALS, oracle]
+    front = build_front(given, BOTH, POINT)
+    without = build_front([*REFERENCES, *TRIALS], BOTH, POINT)
+    assert [m.number for m in front.members] == [m.number for m in without.members]
+    assert front.hypervolume == without.hypervolume
+    (row,) = [r for r in front.dominated if r.number == 20]
+    assert row.oracle_bias
+    assert not any(m.oracle_bias for m in front.members)
+    asked = build_front(given, BOTH, POINT, oracles=True)
+    assert [m.number for m in asked.members] == [9, 20]

@@ -105,7 +105,8 @@ class TokensFromInput(nn.Module):
 
     @staticmethod
     def _tokens(x: Tensor) -> Tensor:
-        return (2 * x[..., 0]).round().long() % 7
+        # shifted, so that an input of zeros is not all filler
+        return ((2 * x[..., 0]).round().long() + 3) % 7
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         return self.inner(x_BLD, self._tokens(x_BLD.detach()))

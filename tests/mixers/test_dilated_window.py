@@ -8,6 +8,7 @@ from archsearch.mixers.base import reach_at
 from archsearch.mixers.dilated_window.spec import DilatedWindow
 
 OPTIONS = [
+    {"num_heads": 4, "num_kv_heads": 1, "window": 9, "dilation": 3},
     {"num_heads": 2, "window": 5, "dilation": 3},
     {"window": 3, "dilation": 7},
     {"window": "N/2", "dilation": 4},

@@ -9,6 +9,7 @@ from archsearch.mixers.base import causal_pairs
 from archsearch.mixers.sliding_window.spec import SlidingWindow
 
 OPTIONS = [
+    {"num_heads": 4, "num_kv_heads": 2, "window": 9},
     {"num_heads": 2, "window": 5},
     {"num_heads": 4, "window": 16},
     {"window": 99},

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from archsearch.mixers._linear_attention import dense_linear_attention, linear_attention
-from archsearch.mixers._module import SequenceMixer
+from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, wide
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.based.spec import Based
-
-LinearAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def taylor_features(x_BHLE: Tensor) -> Tensor:
@@ -26,7 +21,7 @@ def taylor_features(x_BHLE: Tensor) -> Tensor:
     return torch.cat((torch.ones_like(x[..., :1]), x, second), dim=-1)
 
 
-class BasedModule(SequenceMixer):
+class BasedModule(RecurrentMixer):
     """See ``spec.Based``."""
 
     def __init__(self, spec: Based, context: MixerContext) -> None:
@@ -36,28 +31,19 @@ class BasedModule(SequenceMixer):
         self.query_key = nn.Linear(width, 2 * key_width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
+        self.state_shape = (spec.num_heads, spec.features, width // spec.num_heads + 1)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        return self._mix(x_BLD, linear_attention)
+    def streams(self, x_BLD: Tensor, position_L: Tensor) -> Streams:
+        q, k = (heads(x, self.num_heads) for x in wide(self.query_key(x_BLD)).chunk(2, dim=-1))
+        v = heads(wide(self.value(x_BLD)), self.num_heads)
+        # the sum of weights rides along as one more value
+        with_ones = torch.cat((v, torch.ones_like(v[..., :1])), dim=-1)
+        return Streams(taylor_features(q), taylor_features(k), with_ones)
 
-    def reference(self, x_BLD: Tensor) -> Tensor:
-        return self._mix(x_BLD, dense_linear_attention)
-
-    def _mix(self, x_BLD: Tensor, attention: LinearAttention) -> Tensor:
-        q, k = (self._split(x) for x in self.query_key(x_BLD).chunk(2, dim=-1))
-        v = self._split(self.value(x_BLD))
-        # sums over the whole past lose the small terms in half precision
-        with torch.autocast(x_BLD.device.type, enabled=False):
-            wide = torch.promote_types(v.dtype, torch.float32)
-            q, k, v = q.to(wide), k.to(wide), v.to(wide)
-            with_ones = torch.cat((v, torch.ones_like(v[..., :1])), dim=-1)
-            y = attention(taylor_features(q), taylor_features(k), with_ones)
-            # every weight is at least 1/2, so the sum of weights is too
-            y = y[..., :-1] / y[..., -1:].clamp_min(0.5)
-        return self.output(y.to(x_BLD.dtype).transpose(1, 2).flatten(2))
-
-    def _split(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD.reshape(*x_BLD.shape[:2], self.num_heads, -1).transpose(1, 2)
+    def finish(self, y_BHLV: Tensor, x_BLD: Tensor) -> Tensor:
+        # every weight is at least 1/2, so the sum of weights is too
+        y = y_BHLV[..., :-1] / y_BHLV[..., -1:].clamp_min(0.5)
+        return self.output(merged(y).to(x_BLD.dtype))
 
 
 MODULE = BasedModule

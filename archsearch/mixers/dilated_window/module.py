@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archsearch.mixers._attention import HeadedAttention, window_mask, windowed_attention
+from archsearch.mixers._attention import HeadedAttention, in_window, windowed_attention
 from archsearch.mixers.base import MixerContext, reach_at
 from archsearch.mixers.dilated_window.spec import DilatedWindow
 
@@ -15,7 +15,7 @@ class DilatedWindowModule(HeadedAttention):
     """See ``spec.DilatedWindow``."""
 
     def __init__(self, spec: DilatedWindow, context: MixerContext) -> None:
-        super().__init__(spec, context, spec.num_heads)
+        super().__init__(spec, context)
         self.window = spec.window
         self.dilation = spec.dilation
 
@@ -33,8 +33,12 @@ class DilatedWindowModule(HeadedAttention):
         y_BHLE = y.reshape(batch, heads, classes, y.shape[2], -1).transpose(2, 3).flatten(2, 3)
         return y_BHLE[:, :, :length]
 
-    def mask(self, length: int, device: torch.device) -> Tensor:
-        return window_mask(length, reach_at(self.window, length), device, self.dilation)
+    def allowed(self, query: Tensor, key: Tensor, length: int) -> Tensor:
+        return in_window(query - key, reach_at(self.window, length), self.dilation)
+
+    def held(self, count: int, length: int) -> Tensor:
+        span = (reach_at(self.window, length) - 1) * self.dilation + 1
+        return torch.arange(max(0, count - span), count)
 
     @staticmethod
     def _split(x_BHLE: Tensor, classes: int) -> Tensor:

@@ -1,115 +1,125 @@
-"""Attention for selected positions. Axes: B batch, L length, D width, H heads, E head, M served."""
+"""Attention for positions picked by a gate. Axes: B batch, L length, D width, M served."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._attention import masked_attention, rotary_angles, rotate
-from archsearch.mixers._module import SequenceMixer
-from archsearch.mixers.base import MixerContext, reach_at
+from archsearch.mixers._module import State
+from archsearch.mixers._noise import Noise
+from archsearch.mixers._selection import (
+    SelectedAttention,
+    chunked_rank,
+    place,
+    prefix_rank,
+    select,
+)
+from archsearch.mixers.base import MixerContext
 from archsearch.mixers.learned_selection.spec import LearnedSelection
-
-
-def select(open_BL: Tensor, cap: int) -> tuple[Tensor, Tensor]:
-    """The first ``cap`` open positions of each sequence in order, and which slots they fill.
-
-    Slots that nothing fills point at position 0.
-    """
-    batch, length = open_BL.shape
-    rank_BL = open_BL.cumsum(1) - 1
-    # one slot more than there is, for everything that is not served
-    slot_BL = torch.where(open_BL & (rank_BL < cap), rank_BL, cap)
-    position_BL = torch.arange(length, device=open_BL.device).expand(batch, length)
-    slots = position_BL.new_zeros(batch, cap + 1).scatter(1, slot_BL, position_BL)
-    filled = torch.arange(cap, device=open_BL.device) < open_BL.sum(1, keepdim=True)
-    return slots[:, :cap], filled
 
 
 def _masked_mean(x_BL: Tensor, mask_BL: Tensor) -> Tensor:
     return (x_BL * mask_BL).sum(1) / mask_BL.sum(1).clamp_min(1)
 
 
-class LearnedSelectionModule(SequenceMixer):
+class LearnedSelectionModule(SelectedAttention):
     """See ``spec.LearnedSelection``."""
 
     def __init__(self, spec: LearnedSelection, context: MixerContext) -> None:
         super().__init__(spec, context)
-        self.num_heads = spec.num_heads
-        self.cap = spec.cap
-        self.penalty_weight = spec.penalty
-        width = context.d_model
-        self.gate = nn.Linear(width, 1)
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
+        self.spec = spec
+        self.gate = nn.Linear(context.d_model, 1)
+        self.add_projections(spec)
+        self.noise = Noise() if spec.noise else None
 
     def initialise(self, generator: torch.Generator) -> None:
         # All gates start open: a closed one gets no gradient from the task, so that only open ones
         # can learn from sequences that the cap covers.
-        nn.init.zeros_(self.gate.weight)
         nn.init.ones_(self.gate.bias)
+        if self.spec.rule == "threshold":
+            nn.init.zeros_(self.gate.weight)
+        else:
+            # equal scores would rank the first positions first in every sequence
+            nn.init.normal_(self.gate.weight, std=self.gate.in_features**-0.5, generator=generator)
+        if self.noise is not None:
+            self.noise.initialise(generator)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         length = x_BLD.shape[1]
-        cap = min(reach_at(self.cap, length), length)
+        cap = self.spec.served(length)
         logit_BL = self.gate(x_BLD).squeeze(-1)
-        position_BM, filled_BM = select(logit_BL > 0, cap)
-        index_BMD = position_BM[..., None].expand(-1, -1, x_BLD.shape[2])
-
-        q = self._split(self.query(x_BLD.gather(1, index_BMD)))
-        k, v = (self._split(x) for x in self.key_value(x_BLD).chunk(2, dim=-1))
-        if self.context.rotary:
-            cos_LE, sin_LE = rotary_angles(length, q.shape[-1], q)
-            q = rotate(q, cos_LE[position_BM][:, None], sin_LE[position_BM][:, None])
-            k = rotate(k, cos_LE, sin_LE)
-        past_BML = torch.arange(length, device=x_BLD.device) <= position_BM[..., None]
-        core = F.scaled_dot_product_attention(q, k, v, attn_mask=past_BML[:, None])
-        y_BMD = self.output(core.transpose(1, 2).flatten(2))
-
+        open_BL = self._picked(logit_BL.detach())
+        position_BM, filled_BM = select(open_BL, cap)
         weight_BM = logit_BL.gather(1, position_BM).sigmoid() * filled_BM
-        self.penalty = self._misuse(logit_BL, cap) if self.training else None
+        self.penalty = self._penalty(logit_BL, open_BL, cap) if self.training else None
         # empty slots add 0 to position 0
-        served = y_BMD * weight_BM[..., None]
-        return torch.zeros_like(served[:, :1]).expand_as(x_BLD).scatter_add(1, index_BMD, served)
+        y_BMD = self.attend(x_BLD, position_BM) * weight_BM[..., None]
+        return place(y_BMD, position_BM, length)
 
-    def _misuse(self, logit_BL: Tensor, cap: int) -> Tensor:
-        """Weight * mean over the batch of what holds the slots wrongly, in [-weight, weight].
+    def _picked(self, logit_BL: Tensor) -> Tensor:
+        """Whom the rule picks before the cap; the order of logits is that of scores."""
+        if self.training and self.noise is not None:
+            logit_BL = logit_BL + self.spec.noise * self.noise.normal(logit_BL)
+        if self.spec.rule == "threshold":
+            return logit_BL > 0
+        if self.spec.rule == "prefix_rank":
+            return prefix_rank(logit_BL, self.spec.rank)
+        return chunked_rank(logit_BL, self.spec.rank, self.spec.chunk)
+
+    def _penalty(self, logit_BL: Tensor, open_BL: Tensor, cap: int) -> Tensor:
+        score_BL = logit_BL.sigmoid()
+        penalty = self.spec.penalty * self._misuse(score_BL, open_BL, cap)
+        if self.spec.sparsity:
+            excess_B = (score_BL.mean(1) - cap / score_BL.shape[1]).relu()
+            penalty = penalty + self.spec.sparsity * excess_B.mean()
+        return penalty
+
+    def _misuse(self, score_BL: Tensor, open_BL: Tensor, cap: int) -> Tensor:
+        """Mean over the batch of what holds the slots wrongly, in [-1, 1].
 
         Where more gates are open than there are slots, those that are served pay their mean score,
         times the share of open gates that go without: early ones for later ones. Pressing on all
         scores alike shut every gate before the task had anything to say, and a shut gate gets no
         gradient from the task; for the same reason gates are drawn open where none is.
         """
-        open_BL = logit_BL > 0
         served_BL = open_BL & (open_BL.cumsum(1) <= cap)
-        score_BL = logit_BL.sigmoid()
         num_open_B = open_BL.sum(1)
         unserved_B = (num_open_B - cap).clamp_min(0) / num_open_B.clamp_min(1)
         press_B = unserved_B * _masked_mean(score_BL, served_BL)
         pull_B = (num_open_B == 0) * _masked_mean(score_BL, ~open_BL)
-        return self.penalty_weight * (press_B - pull_B).mean()
-
-    def _split(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD.reshape(*x_BLD.shape[:2], self.num_heads, -1).transpose(1, 2)
+        return (press_B - pull_B).mean()
 
     def reference(self, x_BLD: Tensor) -> Tensor:
-        batch, length, width = x_BLD.shape
+        batch, length = x_BLD.shape[:2]
         score_BL = self.gate(x_BLD).squeeze(-1).sigmoid()
         served_BL = torch.zeros_like(score_BL)
         for b in range(batch):
-            for i in range(length):
-                room = served_BL[b].sum() < reach_at(self.cap, length)
-                served_BL[b, i] = float(score_BL[b, i] > 0.5 and room)
-        q = self._split(self.query(x_BLD))
-        k, v = (self._split(x) for x in self.key_value(x_BLD).split(width, dim=-1))
-        if self.context.rotary:
-            turn = rotary_angles(length, q.shape[-1], q)
-            q, k = rotate(q, *turn), rotate(k, *turn)
-        past_LL = torch.ones(length, length, dtype=torch.bool, device=x_BLD.device).tril()
-        y_BLD = self.output(masked_attention(q, k, v, past_LL).transpose(1, 2).flatten(2))
-        return y_BLD * (served_BL * score_BL)[..., None]
+            scores = score_BL[b].tolist()
+            for i, score in enumerate(scores):
+                first = i - i % self.spec.chunk if self.spec.rule == "chunked" else 0
+                ahead = sum(earlier >= score for earlier in scores[first:i])
+                picked = score > 0.5 if self.spec.rule == "threshold" else ahead < self.spec.rank
+                room = served_BL[b].sum() < self.spec.served(length)
+                served_BL[b, i] = float(picked and room)
+        return self.attend_everywhere(x_BLD) * (served_BL * score_BL)[..., None]
+
+    def initial_state(self, batch: int, length: int) -> State:
+        best = self.zeros(batch, self.spec.ranked).fill_(float("-inf"))
+        return {**super().initial_state(batch, length), "best": best}
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        logit_B1 = self.gate(x_BD)
+        open_B, best = logit_B1[:, 0] > 0, state["best"]
+        if self.spec.rule != "threshold":
+            if self.spec.rule == "chunked" and int(state["position"][0]) % self.spec.chunk == 0:
+                best = torch.full_like(best, float("-inf"))
+            open_B = (best >= logit_B1).sum(1) < self.spec.rank
+            best = torch.cat((best, logit_B1), dim=1).topk(best.shape[1]).values
+        cap = self.spec.served(int(state["length"][0]))
+        served_B = open_B & (state["served"] < cap)
+        y_BD, state = self.attend_here(x_BD, state)
+        y_BD = y_BD * (served_B * logit_B1[:, 0].sigmoid())[:, None]
+        return y_BD, {**state, "best": best, "served": state["served"] + served_B}
 
 
 MODULE = LearnedSelectionModule

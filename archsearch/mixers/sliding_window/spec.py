@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
 from archsearch.architecture import Component
+from archsearch.mixers._heads import HeadedSpec
 from archsearch.mixers._window import executed_pairs, pairs_form
 from archsearch.mixers.base import (
     Citation,
     CostForm,
     MixerCost,
-    MixerSpec,
     Reach,
     causal_pairs,
-    head_problems,
     reach_at,
     reach_term,
 )
 
 
-class SlidingWindow(MixerSpec):
+class SlidingWindow(HeadedSpec):
     """Every position reads itself and the ``window`` - 1 positions before it.
 
     Attributes:
-        num_heads: H; must divide the width.
         window: w, keys including self: a number, or a policy of the length of the sequence.
     """
 
@@ -36,40 +32,35 @@ class SlidingWindow(MixerSpec):
     citation: ClassVar[Citation] = Citation(
         "Beltagy et al. 2020 (Longformer)", "2004.05150", "section 3.1"
     )
-    uses_rotary: ClassVar[bool] = True
 
-    num_heads: int = Field(1, ge=1, le=256)
     window: Reach = 64
 
     def cost(self, d_model: int, length: int) -> MixerCost:
-        """8Nd^2 for the projections; 4d per pair: wN - w(w-1)/2 useful, whole blocks executed."""
+        """4Nd^2(1 + G/H) for the projections; 4d per pair.
+
+        Useful are wN - w(w-1)/2 pairs, executed whole blocks.
+        """
         window = min(reach_at(self.window, length), length)
-        projections = 8 * length * d_model**2
+        projections = 2 * length * self.projection_params(d_model)
         executed = projections + 4 * executed_pairs(window, length) * d_model
         return MixerCost(
             flops_useful=projections + 4 * causal_pairs(length, window) * d_model,
             flops_executed=executed,
             flops_matmul=executed,
-            params=4 * d_model**2,
-            state_floats=2 * window * d_model,
+            params=self.projection_params(d_model),
+            state_floats=2 * window * self.key_width(d_model),
         )
 
     def flops_form(self, d_model: int, n_max: int | None = None) -> CostForm:
         pairs = pairs_form(reach_term(self.window, n_max), 4 * d_model)
-        return CostForm.of((8 * d_model**2, 1)) + pairs
-
-    def problems(self, d_model: int) -> list[str]:
-        return head_problems(d_model, self.num_heads)
+        return CostForm.of((2 * self.projection_params(d_model), 1)) + pairs
 
     def canonical(self) -> Component:
-        return self._attention() if self.window == "N/1" else self.component()
+        return self.full_attention() if self.window == "N/1" else super().canonical()
 
     def merged(self, n_max: int) -> Component:
         covers = reach_at(self.window, n_max) >= n_max
-        return self._attention() if covers else self.canonical()
-
-    def _attention(self) -> Component:
-        return Component(name="attention", options={"num_heads": self.num_heads})
+        return self.full_attention() if covers else self.canonical()
 
 
 SPEC = SlidingWindow

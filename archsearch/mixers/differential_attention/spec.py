@@ -1,0 +1,69 @@
+"""Differential attention (Ye et al. 2024): the difference of two softmax maps."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from archsearch.mixers.base import Citation, CostForm, MixerCost, MixerSpec, causal_pairs
+
+BLOCK = 64
+"""Queries that are computed together; each block reads the keys up to its end."""
+
+
+class DifferentialAttention(MixerSpec):
+    """Each head subtracts a second attention map from its first, which cancels what both share.
+
+    The maps are subtracted before they meet the values, so that the values are read once. The norm
+    of each head has weights, shared by the heads.
+
+    Attributes:
+        num_heads: H, half the heads of plain attention at equal head width e = d/(2H); 2H must
+            divide the width.
+    """
+
+    name: ClassVar[str] = "differential_attention"
+    kind: ClassVar[Literal["sequence", "channel"]] = "sequence"
+    family: ClassVar[str] = "attention"
+    formula: ClassVar[str] = (
+        "y_i = W_o (1 - l0) RMSNorm_h(sum_{j<=i} (a1_ij - l a2_ij) v_j), a = softmax_j(q_i . k_j"
+        " / sqrt(e)), l = exp(u1 . w1) - exp(u2 . w2) + l0"
+    )
+    citation: ClassVar[Citation] = Citation(
+        "Ye et al. 2024 (Differential Transformer)", "2410.05258", "section 2.1"
+    )
+    uses_rotary: ClassVar[bool] = True
+
+    num_heads: int = Field(1, ge=1, le=128)
+
+    def cost(self, d_model: int, length: int) -> MixerCost:
+        """8Nd^2 for the projections; 4d per pair: N(N+1)/2 useful, whole blocks executed.
+
+        Multiplying each map with the values by itself would make it 6d per pair.
+        """
+        whole, rest = divmod(length, BLOCK)
+        pairs = BLOCK**2 * whole * (whole + 1) // 2 + rest * length
+        projections = 8 * length * d_model**2
+        executed = projections + 4 * pairs * d_model
+        return MixerCost(
+            flops_useful=projections + 4 * causal_pairs(length) * d_model,
+            flops_executed=executed,
+            flops_matmul=executed,
+            params=4 * d_model**2 + 6 * self.head_width(d_model),
+            state_floats=2 * length * d_model,
+        )
+
+    def flops_form(self, d_model: int, n_max: int | None = None) -> CostForm:
+        return CostForm.of((2 * d_model, 2), (8 * d_model**2 + 2 * d_model, 1))
+
+    def problems(self, d_model: int) -> list[str]:
+        if d_model % (2 * self.num_heads):
+            return [f"twice num_heads={self.num_heads} must divide d_model={d_model}"]
+        return []
+
+    def head_width(self, d_model: int) -> int:
+        return d_model // (2 * self.num_heads)
+
+
+SPEC = DifferentialAttention
