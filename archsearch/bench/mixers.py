@@ -8,7 +8,6 @@ full attention over the same input: ratios hold although the machine's speed dri
 from __future__ import annotations
 
 import math
-import multiprocessing
 import resource
 import statistics
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.architecture import Architecture, Block, Component
+from archsearch.bench._pool import processes
 from archsearch.mixers import specs
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ def measure(
         lengths: Of sequences; those above 4,096 only for growths below N^2, and the yardstick.
         repeats: Timed passes for each length, behind one that is not counted.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "archsearch.model"])
     for name in names:
         spec = specs.get(name)()
         growth = spec.flops_form(D_MODEL).growth
@@ -86,7 +84,7 @@ def measure(
         for length in lengths:
             if length > _LONGEST_QUADRATIC and growth.power >= 2 and name != YARDSTICK:
                 continue
-            with context.Pool(1) as pool:
+            with processes("archsearch.model") as pool:
                 timings.append(pool.apply(_timing, (name, length, repeats)))
         yield MixerBench(
             name, spec.kind, spec.family, str(growth), tuple(timings), _exponent(timings)

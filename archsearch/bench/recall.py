@@ -7,12 +7,12 @@ of them, not a search. Results are kept line by line in a file; a run that is in
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from archsearch.architecture import Architecture, Block, Component, Scalar
+from archsearch.bench._pool import processes
 from archsearch.canonical import canonicalise
 from archsearch.costs import price
 from archsearch.errors import StoreError
@@ -111,9 +111,7 @@ def study(
     ]
     if not wanted:
         return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["archsearch.evaluate"])
-    with context.Pool(workers, maxtasksperchild=1) as pool:
+    with processes("archsearch.evaluate", workers, tasks_each=1) as pool:
         for row in pool.imap_unordered(_run, wanted):
             _append(path, row)
             yield row
