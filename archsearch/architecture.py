@@ -67,11 +67,15 @@ class Block(_Plain):
         """The one or two sequence mixers."""
         return (self.sequence,) if self.parallel is None else (self.sequence, self.parallel)
 
-    def __str__(self) -> str:
+    @property
+    def sequence_text(self) -> str:
+        """The sequence mixers and what stands in front of them, to read."""
         text = " & ".join(map(str, self.mixers))
         text = f"({text})" if self.parallel is not None else text
-        text = f"conv{self.local_conv}:{text}" if self.local_conv else text
-        return text + ("" if self.channel.name == "none" else f"+{self.channel}")
+        return f"conv{self.local_conv}:{text}" if self.local_conv else text
+
+    def __str__(self) -> str:
+        return self.sequence_text + ("" if self.channel.name == "none" else f"+{self.channel}")
 
 
 class Architecture(_Plain):

@@ -39,7 +39,7 @@ def show(
     render.print_block(name, _summary(record))
     if record.architecture is not None:
         blocks = [
-            (str(i), str(block.sequence), str(block.channel))
+            (str(i), block.sequence_text, str(block.channel))
             for i, block in enumerate(record.architecture.blocks)
         ]
         _table("design", ("block", "sequence mixer", "channel mixer"), blocks, num_words=2)
