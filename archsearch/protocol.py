@@ -21,7 +21,7 @@ class TrainingConfig(BaseModel):
         batch_tokens: Tokens of a batch, whatever its cell: sequences = batch_tokens / length.
         learning_rate: Peak of the schedule.
         warmup_fraction: Share of the steps with a linearly rising rate; cosine to zero after it.
-        weight_decay: AdamW's, on matrices only.
+        weight_decay: AdamW's, on the weights of linear maps, embeddings and masked mixers only.
         clip_norm: Largest norm of the gradient.
         eval_every: Steps between validations.
         validation_queries: Queries per cell in a validation.

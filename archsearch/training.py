@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from archsearch.errors import StoreError
 from archsearch.loss import linear_cross_entropy, score_answers
@@ -120,8 +120,7 @@ def start(request: EvaluationRequest) -> Run:
     model = build_model(request.architecture, task.vocab_size, task.longest_length)
     initialise(model, streams.init)
     model.to(request.device)
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if p.ndim != 2]
+    matrices, others = decay_groups(model)
     optimizer = torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": request.training.weight_decay},
@@ -132,6 +131,24 @@ def start(request: EvaluationRequest) -> Run:
     )
     dtype = matmul_dtype(request.training.precision, request.device)
     return Run(model, optimizer, task, request.training, streams, request.device, dtype)
+
+
+def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with weight decay and without.
+
+    Linear maps and embeddings decay, and what a mixer lists as ``decaying``. Decay rates, step
+    sizes, filter taps, gates, biases and norms do not: towards zero is no neutral direction there.
+    """
+    decaying: set[Tensor] = set()
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            decaying.add(module.weight)
+        decaying.update(getattr(module, name) for name in getattr(module, "decaying", ()))
+    parameters = list(model.parameters())
+    return (
+        [p for p in parameters if p in decaying],
+        [p for p in parameters if p not in decaying],
+    )
 
 
 def train_step(run: Run) -> float:

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from archsearch.architecture import Component
+from archsearch.architecture import Architecture, Block, Component
 from archsearch.errors import StoreError
+from archsearch.mixers import specs
 from archsearch.model import build_model, initialise
 from archsearch.protocol import TrainingConfig
 from archsearch.records import RunOutcome, RunSeed
@@ -25,6 +27,7 @@ from archsearch.tasks.base import Split
 from archsearch.training import (
     Streams,
     advance,
+    decay_groups,
     load_weights,
     matmul_dtype,
     rate_at,
@@ -37,6 +40,7 @@ from archsearch.training import (
 from archsearch.training import test as score
 from tests.conftest import ROOT
 from tests.helpers import design, request
+from tests.mixers import contract
 
 MIXERS = (
     ("short_conv", "attention"),
@@ -312,3 +316,40 @@ def test_all_trials_are_validated_and_tested_on_the_same_sequences() -> None:
         for mine, theirs in zip(one, other, strict=True):
             assert np.array_equal(mine.tokens, theirs.tokens)
     assert not np.array_equal(runs[0].train_batch(0).tokens, runs[1].train_batch(0).tokens)
+
+
+SEQUENCE_CASES = [
+    Component(name=name, options=options)
+    for name in specs
+    if specs.get(name).kind == "sequence"
+    for options in contract.own_option_sets(name)
+]
+
+
+@pytest.mark.parametrize("component", SEQUENCE_CASES, ids=str)
+def test_only_weight_matrices_decay(component: Component) -> None:
+    model = build_model(design("short_conv", component, d_model=16), 8, 64)
+    decaying, others = decay_groups(model)
+    assert len(decaying) + len(others) == len(list(model.parameters()))
+    assert not set(decaying) & set(others)
+    names = {id(p): n for n, p in model.named_parameters()}
+    declared = {f"blocks.1.sequence.{name}" for name in model.blocks[1].sequence.decaying}
+    for parameter in decaying:
+        name = names[id(parameter)]
+        owner = model.get_submodule(name.rpartition(".")[0])
+        assert name in declared or isinstance(owner, nn.Linear | nn.Embedding), name
+        assert parameter.ndim >= 2
+    # gates, taps, rates and positions start where they mean something: they are left there
+    assert {names[id(p)] for p in others} >= {
+        n for n, p in model.named_parameters() if n.endswith("bias") or p.ndim == 1
+    }
+
+
+def test_masked_matrices_and_linear_maps_decay_and_parallel_gates_do_not() -> None:
+    masked = Component(name="masked_mixer", options={"expansion": 1})
+    block = Block(sequence=masked, parallel=Component(name="attention"))
+    model = build_model(Architecture(d_model=8, blocks=(block,)), 8, 16)
+    found = {id(p) for p in decay_groups(model)[0]}
+    decaying = {n for n, p in model.named_parameters() if id(p) in found}
+    assert {n.rpartition(".")[2] for n in decaying} == {"weight", "hidden_weight"}
+    assert not any("gates" in n for n in decaying)

@@ -49,9 +49,12 @@ class SequenceMixer(nn.Module):
 
     Attributes:
         penalty: An auxiliary loss left by the last forward pass in training mode, or None.
+        decaying: Names of own parameters that are weight matrices without being linear maps:
+            weight decay applies to them too.
     """
 
     penalty: Tensor | None = None
+    decaying: tuple[str, ...] = ()
 
     def __init__(self, spec: MixerSpec, context: MixerContext) -> None:
         super().__init__()

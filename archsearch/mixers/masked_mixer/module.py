@@ -17,6 +17,8 @@ from archsearch.mixers.masked_mixer.spec import MaskedMixer
 class MaskedMixerModule(SequenceMixer):
     """See ``spec.MaskedMixer``. Weights are masked where they are used and never overwritten."""
 
+    decaying: tuple[str, ...] = ("weight",)
+
     def __init__(self, spec: MaskedMixer, context: MixerContext) -> None:
         super().__init__(spec, context)
         self.num_heads, self.expansion = spec.num_heads, spec.expansion
@@ -25,6 +27,7 @@ class MaskedMixerModule(SequenceMixer):
         self.weight = nn.Parameter(torch.zeros(heads, blocks, longest, longest))
         self.bias = nn.Parameter(torch.zeros(heads, longest))
         if spec.expansion:
+            self.decaying = ("weight", "hidden_weight")
             self.hidden_weight = nn.Parameter(torch.zeros(heads, blocks, longest, longest))
             self.hidden_bias = nn.Parameter(torch.zeros(heads, blocks, longest))
         self.split = nn.Linear(width, width) if heads > 1 else nn.Identity()
