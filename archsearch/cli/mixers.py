@@ -147,7 +147,7 @@ def allowed(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return str(schema["const"])
     if "pattern" in schema:
-        return "sqrt or N/k" if "sqrt" in schema["pattern"] else schema["pattern"]
+        return _policies(schema["pattern"]) or schema["pattern"]
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     kind = {"integer": "whole number", "number": "number", "boolean": "true or false"}
@@ -158,6 +158,12 @@ def allowed(schema: dict[str, Any]) -> str:
     closing = ")" if "exclusiveMaximum" in schema else "]"
     low_text = "-inf" if low is None else f"{low:g}"
     return f"{words} in {opening}{low_text}, {'inf' if high is None else f'{high:g}'}{closing}"
+
+
+def _policies(pattern: str) -> str:
+    """The policies of a length that a pattern names; nothing for other patterns."""
+    found = [policy for policy in ("sqrt", "cbrt") if policy in pattern]
+    return f"{', '.join(found)} or N/k" if found else ""
 
 
 def _source(facts: dict[str, Any]) -> str:

@@ -142,22 +142,23 @@ class MixerContext:
     num_layers: int = 1
 
 
-_REACH = re.compile(r"sqrt|N/([1-9]\d{0,5})")
+_REACH = re.compile(r"sqrt|cbrt|N/([1-9]\d{0,5})")
 
 
 def _check_reach(value: int | str) -> int | str:
     if isinstance(value, bool) or (isinstance(value, int) and not 1 <= value <= 2**24):
         raise ValueError(f"must be between 1 and {2**24}")
     if isinstance(value, str) and not _REACH.fullmatch(value):
-        raise ValueError("must be a whole number of tokens, 'sqrt', or 'N/k' such as 'N/8'")
+        raise ValueError("must be a whole number of tokens, 'sqrt', 'cbrt', or 'N/k' such as 'N/8'")
     return value
 
 
 Reach = Annotated[
-    Annotated[int, Field(strict=True)] | Annotated[str, Field(pattern=r"^(sqrt|N/[1-9]\d{0,5})$")],
+    Annotated[int, Field(strict=True)]
+    | Annotated[str, Field(pattern=r"^(sqrt|cbrt|N/[1-9]\d{0,5})$")],
     AfterValidator(_check_reach),
 ]
-"""A number of tokens: a constant, or a policy of the length (``sqrt``, ``N/8``)."""
+"""A number of tokens: a constant, or a policy of the length (``sqrt``, ``cbrt``, ``N/8``)."""
 
 
 def reach_at(reach: int | str, length: int) -> int:
@@ -166,6 +167,9 @@ def reach_at(reach: int | str, length: int) -> int:
         return reach
     if reach == "sqrt":
         return math.isqrt(length - 1) + 1
+    if reach == "cbrt":
+        near = round(length ** (1 / 3))
+        return near if near**3 >= length else near + 1
     divisor = int(reach.removeprefix("N/"))
     return max(1, -(-length // divisor))
 
@@ -185,8 +189,8 @@ def reach_term(reach: int | str, n_max: int | None, span: int | None = None) -> 
         if n_max is not None and 4 * (span if span is not None else reach) > n_max:
             return CostTerm(min(1.0, reach / n_max), Fraction(1))
         return CostTerm(float(reach), Fraction(0))
-    if reach == "sqrt":
-        return CostTerm(1.0, Fraction(1, 2))
+    if reach in ("sqrt", "cbrt"):
+        return CostTerm(1.0, Fraction(1, 2 if reach == "sqrt" else 3))
     return CostTerm(1 / int(reach.removeprefix("N/")), Fraction(1))
 
 

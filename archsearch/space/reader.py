@@ -41,7 +41,7 @@ _TYPES = {
     "model_attributes_type": "a mapping",
     "dict_type": "a mapping",
 }
-_PATTERNS = {r"^(sqrt|N/[1-9]\d{0,5})$": "'sqrt', or 'N/k' such as 'N/8'"}
+_PATTERNS = {r"^(sqrt|cbrt|N/[1-9]\d{0,5})$": "'sqrt', 'cbrt', or 'N/k' such as 'N/8'"}
 
 
 def found(value: object) -> str:

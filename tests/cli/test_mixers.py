@@ -109,6 +109,7 @@ def test_an_oracle_is_called_one(cli: Cli) -> None:
         ({"enum": ["a", 3]}, "a, 3"),
         ({"anyOf": [{"type": "integer"}, {"const": "long"}]}, "whole number or long"),
         ({"type": "string", "pattern": "^(sqrt|N/[1-9])$"}, "sqrt or N/k"),
+        ({"type": "string", "pattern": "^(sqrt|cbrt|N/[1-9])$"}, "sqrt, cbrt or N/k"),
     ],
 )
 def test_allowed(schema: dict[str, object], expected: str) -> None:
