@@ -29,7 +29,13 @@ DESIGN = (ROOT / "docs" / "design.md").read_text()
 EXTENDING = (ROOT / "docs" / "extending.md").read_text()
 FILES = dict(re.findall(r"^`([^`\n]+)`:\n\n```\w+\n(.*?)^```$", EXTENDING, re.M | re.S))
 
-FOR_SEQUENCE_MIXERS = (test_contract.CAUSAL, test_contract.RUNNING, test_contract.CASES)
+FOR_SEQUENCE_MIXERS = (
+    test_contract.CAUSAL,
+    test_contract.ANY_LENGTH,
+    test_contract.RUNNING,
+    test_contract.LINEAR,
+    test_contract.CASES,
+)
 
 
 def _each_mixer(function: Callable[..., None]) -> bool:

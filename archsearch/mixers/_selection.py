@@ -38,6 +38,20 @@ def select(open_BL: Tensor, cap: int) -> tuple[Tensor, Tensor]:
     return slots[:, :cap], filled
 
 
+def select_in_chunks(open_BL: Tensor, cap: int, chunk: int) -> tuple[Tensor, Tensor]:
+    """``select`` in every chunk; a last one that is shorter than the cap has fewer slots.
+
+    Slots that nothing fills point at the first position of their chunk.
+    """
+    batch, length = open_BL.shape
+    first_K = torch.arange(0, length, chunk, device=open_BL.device)
+    padded = F.pad(open_BL, (0, -length % chunk), value=False)
+    position, filled = select(padded.reshape(-1, chunk), cap)
+    position_BKM = position.reshape(batch, -1, cap) + first_K[:, None]
+    slots = length // chunk * cap + min(cap, length % chunk)
+    return position_BKM.flatten(1)[:, :slots], filled.reshape(batch, -1)[:, :slots]
+
+
 def place(y_BMD: Tensor, position_BM: Tensor, length: int) -> Tensor:
     """Adds each row to its position of an empty sequence, (B, L, D)."""
     index_BMD = position_BM[..., None].expand_as(y_BMD)
@@ -54,8 +68,9 @@ def prefix_rank(score_BL: Tensor, rank: int) -> Tensor:
     length = score_BL.shape[1]
     if rank >= length:
         return torch.ones_like(score_BL, dtype=torch.bool)
-    padded = F.pad(score_BL, (0, -length % _RANKING_CHUNK), value=float("-inf"))
-    score_BKC = padded.reshape(padded.shape[0], -1, _RANKING_CHUNK)
+    chunk = min(_RANKING_CHUNK, length)
+    padded = F.pad(score_BL, (0, -length % chunk), value=float("-inf"))
+    score_BKC = padded.reshape(padded.shape[0], -1, chunk)
     not_smaller = score_BKC[..., None, :] >= score_BKC[..., None]
     ahead_BKC = not_smaller.tril(-1).sum(-1)
     best_BKR = F.pad(_largest_so_far(score_BKC, rank)[:, :-1], (0, 0, 1, 0), value=float("-inf"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from archsearch.mixers._heads import HeadedSpec
 from archsearch.mixers.base import (
     CostForm,
+    CostTerm,
     MixerCost,
     Reach,
     causal_pairs,
@@ -26,6 +27,10 @@ class SelectingSpec(HeadedSpec):
         """The most positions served in a sequence."""
         return min(reach_at(self.cap, length), length)
 
+    def served_term(self, n_max: int | None) -> CostTerm:
+        """``served`` as a term in N; see ``reach_term``."""
+        return reach_term(self.cap, n_max)
+
     def attention_cost(self, d_model: int, length: int) -> MixerCost:
         """4Nd^2 G/H keys and values, 4md^2 queries and output, 4d per pair.
 
@@ -44,7 +49,7 @@ class SelectingSpec(HeadedSpec):
 
     def attention_form(self, d_model: int, n_max: int | None) -> CostForm:
         """The useful part of ``attention_cost`` as a function of N."""
-        share, power, _ = reach_term(self.cap, n_max)
+        share, power, _ = self.served_term(n_max)
         around = CostForm.of(
             (4 * d_model * self.key_width(d_model), 1), (4 * d_model**2 * share, power)
         )

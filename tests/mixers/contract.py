@@ -61,6 +61,12 @@ def _ends(hint: Any) -> Iterator[Any]:
             yield from _ends(part)
 
 
+def follows_length(name: str, options: dict[str, Any]) -> bool:
+    """Whether an option is a policy: another function of the past at every length."""
+    values = specs.get(name)(**options).model_dump().values()
+    return any(isinstance(v, str) and (v in ("sqrt", "cbrt") or v[:2] == "N/") for v in values)
+
+
 def _nearest_usable(spec_class: type[MixerSpec], field: str, value: Any) -> dict[str, Any] | None:
     """The option at this value, halved until it suits the width; None if it cannot be had."""
     while True:
@@ -161,6 +167,13 @@ def leak(module: nn.Module, length: int) -> float:
 
 
 @torch.no_grad()
+def prefix_error(module: nn.Module, shorter: int, longer: int) -> float:
+    """How far the outputs for the first tokens alone are from the first outputs for all."""
+    x_BLD = noise(2, longer)
+    return distance(module(x_BLD[:, :shorter]), module(x_BLD)[:, :shorter])
+
+
+@torch.no_grad()
 def decoded(module: Decoding, x_BLD: Tensor) -> tuple[Tensor, int]:
     """The outputs token by token, and the floats of state per sequence behind the last."""
     state = module.initial_state(*x_BLD.shape[:2])
@@ -226,10 +239,10 @@ class _SizeRecorder(TorchDispatchMode):
 
 
 @torch.no_grad()
-def largest_tensor(module: nn.Module, length: int) -> int:
+def largest_tensor(module: nn.Module, length: int, width: int = WIDTH) -> int:
     """Elements of the largest tensor that a forward pass over one sequence makes."""
     recorder = _SizeRecorder()
-    x = noise(1, length).float()
+    x = noise(1, length, width=width).float()
     with fused_attention_replaced(), recorder:
         module.float()(x)
     return recorder.largest

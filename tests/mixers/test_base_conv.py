@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from archsearch.mixers._convolution import channelwise_convolution, fft_convolution, tap_by_tap
 from archsearch.mixers._convolution_cost import fft_length
 from archsearch.mixers.base_conv.spec import BaseConv
+from archsearch.mixers.short_conv.spec import ShortConv
 from tests.mixers import contract
 
 OPTIONS = [{"kernel_size": 4}]
@@ -22,6 +24,17 @@ def test_transform_is_long_enough_not_to_wrap(length: int) -> None:
 def test_long_filter_grows_with_a_logarithm() -> None:
     assert str(BaseConv(kernel_size="long").flops_form(64).growth) == "N log N"
     assert str(BaseConv(kernel_size=3).flops_form(64).growth) == "N"
+
+
+@pytest.mark.parametrize("spec", [ShortConv(kernel_size=128), BaseConv(kernel_size=128)])
+def test_a_filter_over_much_of_what_was_tested_is_a_fraction_of_it(
+    spec: ShortConv | BaseConv,
+) -> None:
+    assert str(spec.flops_form(64).growth) == "N"
+    assert str(spec.flops_form(64, n_max=512).growth) == "N"
+    within = spec.flops_form(64, n_max=256)
+    assert str(within.growth) == "N^2"
+    assert within.at(256) == pytest.approx(spec.cost(64, 256).flops_useful)
 
 
 def test_weights_keep_their_names() -> None:

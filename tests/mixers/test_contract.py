@@ -39,6 +39,19 @@ CHANNEL = [c for c in CASES if specs.get(c[0]).kind == "channel" and not specs.g
 POINTWISE = [c for c in CHANNEL if not specs.get(c[0]).reads_past]
 RUNNING = SEQUENCE + CHANNEL
 CAUSAL = [c for c in RUNNING if c not in POINTWISE]
+ANY_LENGTH = [c for c in CAUSAL if not contract.follows_length(*c)]
+
+WIDE, LONG = 64, 4096
+# A multiple of N d. The most that is needed is 16: Mamba-2's scores, 64 keys of a chunk in each of
+# 16 heads, for each position. States written out at each position would be 32 in Mamba, 64 in one
+# head of linear attention; those of many small heads stay below and are not told apart.
+MOST_PER_INPUT = 16
+LINEAR = [
+    (name, options)
+    for name, options in RUNNING
+    if (name, options) in FULL
+    and specs.get(name)(**options).flops_form(WIDE, n_max=LONG).growth.power == 1
+]
 
 
 def each(cases: list[tuple[str, dict[str, Any]]]) -> pytest.MarkDecorator:
@@ -67,6 +80,13 @@ def test_is_causal(name: str, options: dict[str, Any]) -> None:
         assert contract.leak(module.eval(), length) < 1e-9, length
         if not specs.get(name)(**options).noisy:
             assert contract.leak(module.train(), length) < 1e-9, length
+
+
+@each(ANY_LENGTH)
+def test_a_prefix_is_read_as_the_start_of_the_whole(name: str, options: dict[str, Any]) -> None:
+    module = contract.build(name, options, rotary=turns(name, options))
+    for shorter, longer in ((50, 80), (63, 65), (64, 129), (17, 257)):
+        assert contract.prefix_error(module, shorter, longer) < 1e-9, (shorter, longer)
 
 
 @each(CAUSAL)
@@ -137,11 +157,16 @@ def test_products_counted_are_priced(name: str, options: dict[str, Any]) -> None
 
 @each(RUNNING)
 def test_memory_is_sub_quadratic_where_growth_is(name: str, options: dict[str, Any]) -> None:
-    length = 4096
-    growth = specs.get(name)(**options).flops_form(contract.WIDTH, n_max=length).growth
+    growth = specs.get(name)(**options).flops_form(contract.WIDTH, n_max=LONG).growth
     if growth.power >= 2:
         pytest.skip("quadratic by its own account")
-    assert contract.largest_tensor(contract.build(name, options), length) < length**2
+    assert contract.largest_tensor(contract.build(name, options), LONG) < LONG**2
+
+
+@each(LINEAR)
+def test_nothing_large_is_kept_for_each_position(name: str, options: dict[str, Any]) -> None:
+    module = contract.build(name, options, width=WIDE)
+    assert contract.largest_tensor(module, LONG, WIDE) <= MOST_PER_INPUT * LONG * WIDE
 
 
 @each(CASES)
@@ -208,9 +233,11 @@ def test_large_inputs_stay_finite_in_float32(name: str, options: dict[str, Any])
 
 
 @each(RUNNING)
-def test_runs_in_mixed_precision(name: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_runs_in_mixed_precision(name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+    # behind a norm the input is float32, behind a local convolution it is not
     module = contract.build(name, options, rotary=turns(name, options)).float().train()
-    x = contract.noise(2, 70).float().requires_grad_()
+    x = contract.noise(2, 70).to(dtype).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         y = module(x)
     y.float().sum().backward()

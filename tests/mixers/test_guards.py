@@ -11,6 +11,7 @@ from archsearch.mixers._module import SequenceMixer
 from archsearch.mixers.attention.spec import Attention
 from archsearch.mixers.base import MixerContext
 from tests.mixers import contract
+from tests.mixers.test_contract import MOST_PER_INPUT, WIDE
 
 
 class _Toy(SequenceMixer):
@@ -47,6 +48,21 @@ def test_a_right_mixer_passes() -> None:
     assert contract.counted_flops(toy.double(), 33) == 0
 
 
+def test_a_function_of_the_length_is_caught() -> None:
+    toy = _Toy(lambda x: x.cumsum(1) / x.shape[1], _prefix_sum)
+    assert contract.leak(toy, 33) < 1e-9  # for at one length it is causal
+    assert contract.prefix_error(toy, 17, 33) > 1e-9
+    assert contract.prefix_error(_Toy(_prefix_sum, _prefix_sum), 17, 33) < 1e-9
+
+
+def test_policies_of_the_length_are_told_by_their_options() -> None:
+    assert contract.follows_length("sliding_window", {"window": "sqrt"})
+    assert contract.follows_length("programmatic_selection", {"cap": "N/2"})
+    assert contract.follows_length("strided_attention", {})  # by default
+    assert not contract.follows_length("sliding_window", {"window": 5})
+    assert not contract.follows_length("base_conv", {"kernel_size": "long"})
+
+
 def test_a_leak_is_caught() -> None:
     assert contract.leak(_Toy(_one_token_ahead, _prefix_sum), 33) > 1e-9
 
@@ -73,6 +89,15 @@ def test_nan_is_caught() -> None:
 
 def test_a_dense_matrix_is_caught() -> None:
     assert contract.largest_tensor(_Toy(_dense_prefix_sum, _prefix_sum), 512) >= 512**2
+
+
+def test_an_outer_product_at_each_position_is_caught() -> None:
+    def outer(x_BLD: Tensor) -> Tensor:
+        return (x_BLD[..., :, None] * x_BLD[..., None, :]).cumsum(1).sum(-1)
+
+    allowed = MOST_PER_INPUT * 512 * WIDE
+    assert contract.largest_tensor(_Toy(outer, _prefix_sum), 512, WIDE) > allowed
+    assert contract.largest_tensor(_Toy(_prefix_sum, _prefix_sum), 512, WIDE) <= allowed
 
 
 def test_dense_fused_attention_is_caught() -> None:

@@ -12,7 +12,7 @@ from archsearch.mixers._convolution_cost import (
     fft_terms,
     long_filter_params,
 )
-from archsearch.mixers.base import Citation, CostForm, MixerCost, MixerSpec
+from archsearch.mixers.base import Citation, CostForm, MixerCost, MixerSpec, reach_term
 
 
 class BaseConv(MixerSpec):
@@ -65,7 +65,8 @@ class BaseConv(MixerSpec):
     def flops_form(self, d_model: int, n_max: int | None = None) -> CostForm:
         if self.kernel_size == "long":
             return CostForm.of((2 * d_model**2, 1), *fft_terms(d_model))
-        return CostForm.of((2 * d_model**2 + 2 * self.kernel_size * d_model, 1))
+        taps, power, _ = reach_term(self.kernel_size, n_max)
+        return CostForm.of((2 * d_model**2, 1), (2 * taps * d_model, 1 + power))
 
 
 SPEC = BaseConv

@@ -16,7 +16,7 @@ def taylor_features(x_BHLE: Tensor) -> Tensor:
     x = x_BHLE / width**0.25
     row, column = torch.triu_indices(width, width, device=x.device)
     # x_a x_b and x_b x_a share one feature, which therefore weighs sqrt 2 times as much
-    weight_T = torch.where(row == column, 0.5**0.5, 1.0).to(x.dtype)
+    weight_T = x.new_ones(row.shape).masked_fill(row == column, 0.5**0.5)
     second = x.index_select(-1, row) * x.index_select(-1, column) * weight_T
     return torch.cat((torch.ones_like(x[..., :1]), x, second), dim=-1)
 

@@ -61,6 +61,8 @@ class GroupedCrossAttentionModule(RetrievalMixer):
         return self.merge(F.pad(y_BHLE[:, :, :served], (0, 0, 2 * size, 0)))
 
     def _scores(self, end_BMD: Tensor, landmark_BKD: Tensor) -> Tensor:
+        # a choice between near scores does not survive half precision
+        end_BMD = end_BMD.to(self.retrieval_norm.weight.dtype)
         query_BMD = self.retrieval_norm(end_BMD) / self.context.d_model**0.5
         return query_BMD @ landmark_BKD.transpose(1, 2)
 

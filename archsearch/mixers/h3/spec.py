@@ -21,7 +21,10 @@ class H3(MixerSpec):
     The state space kernel is made once per batch, at about 2 (d/p) s N FLOPs: linear in N for a
     fixed s, quadratic only if s is made to grow with N. Kernels and their transforms are shared by
     the whole batch and not in the price of a sequence. Readings: the sum over a head's p keys is
-    divided by sqrt(p), and what B scales is left to C.
+    divided by sqrt(p), and what B scales is left to C. Published code trains the state space model
+    at a lower rate than the rest; here all parameters share one. In a stack of 8 over 2,048 tokens
+    the steps of the discretisation start with half of the norm of the gradient that clipping sees;
+    behind a short convolution on recall over 256 tokens it is a tenth or less throughout.
 
     Attributes:
         head_dim: p, keys and values of a head; must divide the width.

@@ -25,7 +25,7 @@ _FASTEST, _SLOWEST, _LEFT = 0.3, 1.5, 0.01
 
 
 class HyenaFilter(nn.Module):
-    """h_t = MLP(z_t) * r exp(-r t/L) / L, with learned z and sin(frequency * .) in the MLP."""
+    """h_t = MLP(z_t) * w_t, w falling as exp(-r t/L), with learned z and sines in the MLP."""
 
     def __init__(self, d_model: int, width: int, max_length: int) -> None:
         super().__init__()
@@ -53,12 +53,16 @@ class HyenaFilter(nn.Module):
         return (self.taps.weight @ g_TG.T * self.window(g_TG.shape[0])).T
 
     def window(self, num_taps: int) -> Tensor:
-        """The decay of each channel, (D, T); sums to about 1 over all taps."""
+        """The decay of each channel, (D, T); over all L taps its squares sum to 1."""
         like = self.taps.weight
         slow, fast = -math.log(_LEFT) / _SLOWEST, -math.log(_LEFT) / _FASTEST
-        rate_D = torch.linspace(slow, fast, self.d_model).to(like) / self.max_length
+        total_D = torch.linspace(slow, fast, self.d_model, dtype=torch.float64, device=like.device)
+        rate_D = total_D / self.max_length
+        # of a geometric series: the sum of exp(-2 rate t) over t < L
+        squares_D = torch.expm1(-2 * total_D) / torch.expm1(-2 * rate_D)
+        first_D1, rate_D1 = squares_D.rsqrt().to(like)[:, None], rate_D.to(like)[:, None]
         t_T = torch.arange(num_taps, dtype=like.dtype, device=like.device)
-        return rate_D[:, None] * (-rate_D[:, None] * t_T).exp()
+        return first_D1 * (-rate_D1 * t_T).exp()
 
 
 class HyenaModule(SequenceMixer):

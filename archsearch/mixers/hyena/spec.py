@@ -18,7 +18,9 @@ class Hyena(MixerSpec):
     The long filter is a network with sine activations, of a learned table of features of the
     position, under an exponential window whose pace differs by channel. The table has a row for
     each position up to the longest length L that the model is built for, and window and features
-    are tied to L. Reading: the window is scaled to a sum of one, without which outputs grow with L.
+    are tied to L. Reading: the window of each channel is scaled to an L2 norm of one. Noise then
+    gives outputs of order one at every L, and one token again and again outputs that grow like
+    sqrt(L); as published, without a scale, they grow like sqrt(L) and L.
 
     Made once per batch, the filter (2N(3f + 2f^2 + fd) FLOPs, and 5N log2(2N) d for its transform)
     is shared by the whole batch and not in the price of a sequence.

@@ -12,7 +12,7 @@ from archsearch.mixers._selection import (
     chunked_rank,
     place,
     prefix_rank,
-    select,
+    select_in_chunks,
 )
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.learned_selection.spec import LearnedSelection
@@ -46,13 +46,12 @@ class LearnedSelectionModule(SelectedAttention):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         length = x_BLD.shape[1]
-        cap = self.spec.served(length)
         logit_BL = self.gate(x_BLD).squeeze(-1)
         open_BL = self._picked(logit_BL.detach())
-        position_BM, filled_BM = select(open_BL, cap)
+        position_BM, filled_BM = select_in_chunks(open_BL, *self.spec.caps(length))
         weight_BM = logit_BL.gather(1, position_BM).sigmoid() * filled_BM
-        self.penalty = self._penalty(logit_BL, open_BL, cap) if self.training else None
-        # empty slots add 0 to position 0
+        self.penalty = self._penalty(logit_BL, open_BL) if self.training else None
+        # empty slots add 0 to the position that they point at
         y_BMD = self.attend(x_BLD, position_BM) * weight_BM[..., None]
         return place(y_BMD, position_BM, length)
 
@@ -64,15 +63,19 @@ class LearnedSelectionModule(SelectedAttention):
             return logit_BL > 0
         if self.spec.rule == "prefix_rank":
             return prefix_rank(logit_BL, self.spec.rank)
-        return chunked_rank(logit_BL, self.spec.rank, self.spec.chunk)
+        _, chunk = self.spec.caps(logit_BL.shape[1])
+        return chunked_rank(logit_BL, self.spec.rank, chunk)
 
-    def _penalty(self, logit_BL: Tensor, open_BL: Tensor, cap: int) -> Tensor:
-        score_BL = logit_BL.sigmoid()
-        penalty = self.spec.penalty * self._misuse(score_BL, open_BL, cap)
+    def _penalty(self, logit_BL: Tensor, open_BL: Tensor) -> Tensor | None:
+        score_BL, length = logit_BL.sigmoid(), logit_BL.shape[1]
+        cap = self.spec.served(length)
+        parts = []
+        if self.spec.rule == "threshold":
+            parts.append(self.spec.penalty * self._misuse(score_BL, open_BL, cap))
         if self.spec.sparsity:
-            excess_B = (score_BL.mean(1) - cap / score_BL.shape[1]).relu()
-            penalty = penalty + self.spec.sparsity * excess_B.mean()
-        return penalty
+            excess_B = (score_BL.mean(1) - cap / length).relu()
+            parts.append(self.spec.sparsity * excess_B.mean())
+        return torch.stack(parts).sum() if parts else None
 
     def _misuse(self, score_BL: Tensor, open_BL: Tensor, cap: int) -> Tensor:
         """Mean over the batch of what holds the slots wrongly, in [-1, 1].
@@ -93,33 +96,34 @@ class LearnedSelectionModule(SelectedAttention):
         batch, length = x_BLD.shape[:2]
         score_BL = self.gate(x_BLD).squeeze(-1).sigmoid()
         served_BL = torch.zeros_like(score_BL)
+        cap, chunk = self.spec.caps(length)
         for b in range(batch):
             scores = score_BL[b].tolist()
             for i, score in enumerate(scores):
-                first = i - i % self.spec.chunk if self.spec.rule == "chunked" else 0
+                first = i - i % chunk
                 ahead = sum(earlier >= score for earlier in scores[first:i])
                 picked = score > 0.5 if self.spec.rule == "threshold" else ahead < self.spec.rank
-                room = served_BL[b].sum() < self.spec.served(length)
+                room = served_BL[b, first:i].sum() < cap
                 served_BL[b, i] = float(picked and room)
         return self.attend_everywhere(x_BLD) * (served_BL * score_BL)[..., None]
 
     def initial_state(self, batch: int, length: int) -> State:
-        best = self.zeros(batch, self.spec.ranked).fill_(float("-inf"))
+        best = self.zeros(batch, self.spec.ranked(length)).fill_(float("-inf"))
         return {**super().initial_state(batch, length), "best": best}
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         logit_B1 = self.gate(x_BD)
-        open_B, best = logit_B1[:, 0] > 0, state["best"]
+        open_B, best, served_B = logit_B1[:, 0] > 0, state["best"], state["served"]
+        cap, chunk = self.spec.caps(int(state["length"][0]))
+        if int(state["position"][0]) % chunk == 0:
+            best, served_B = torch.full_like(best, float("-inf")), torch.zeros_like(served_B)
         if self.spec.rule != "threshold":
-            if self.spec.rule == "chunked" and int(state["position"][0]) % self.spec.chunk == 0:
-                best = torch.full_like(best, float("-inf"))
             open_B = (best >= logit_B1).sum(1) < self.spec.rank
             best = torch.cat((best, logit_B1), dim=1).topk(best.shape[1]).values
-        cap = self.spec.served(int(state["length"][0]))
-        served_B = open_B & (state["served"] < cap)
+        now_B = open_B & (served_B < cap)
         y_BD, state = self.attend_here(x_BD, state)
-        y_BD = y_BD * (served_B * logit_B1[:, 0].sigmoid())[:, None]
-        return y_BD, {**state, "best": best, "served": state["served"] + served_B}
+        y_BD = y_BD * (now_B * logit_B1[:, 0].sigmoid())[:, None]
+        return y_BD, {**state, "best": best, "served": served_B + now_B}
 
 
 MODULE = LearnedSelectionModule

@@ -18,9 +18,11 @@ class LongConv(MixerSpec):
 
     Filters are tied to the longest length L that a model is built for, and so is the number of
     explicit taps. They are scaled so that neither noise nor one token again and again makes outputs
-    grow with L: N(0, 1) taps by 1/sqrt(L), the smooth network by 1/L. Made once per batch, they
-    and their transform (5N log2(2N) d, and 2N(48 + 16d) for the network) are shared by the whole
-    batch and not in the price of a sequence.
+    grow with L: N(0, 1) taps by 1/sqrt(L), the smooth network by 1/L. The network's taps have one
+    sign over long stretches and no window: at 1/sqrt(L), one token again and again would start at
+    outputs of 40 to 120 at L = 1024. At 1/L noise passes mostly by the skip until taps are learned.
+    Made once per batch, they and their transform (5N log2(2N) d, and 2N(48 + 16d) for the network)
+    are shared by the whole batch and not in the price of a sequence.
 
     Attributes:
         filter: ``explicit`` learns each tap; ``implicit`` a small network of the position.

@@ -15,7 +15,9 @@ class MaskedMixer(MixerSpec):
     The weights belong to absolute positions and not to what stands there: without a channel mixer
     nothing can be looked up. They are tied to the longest length L that the model is built for, of
     which shorter sequences use the first rows and columns; longer ones are undefined. The upper
-    triangle, about half of the matrix, is masked and still counts as parameters.
+    triangle, about half of the matrix, is masked and still counts as parameters. The bias b of a
+    position shifts all channels (of a head) alike, as published. With one head, a LayerNorm over
+    the stream takes such a shift out again; its N numbers count as parameters all the same.
 
     Reading of the published code: with an expansion, every block of the widened matrices is
     triangular by itself; one triangle over the whole would leave all blocks but the first unread.

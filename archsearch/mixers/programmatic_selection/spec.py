@@ -18,7 +18,8 @@ from archsearch.mixers.base import Citation, CostForm, MixerCost, reach_at, reac
 class ProgrammaticSelection(SelectingSpec):
     """A position whose token occurred earlier is served, as long as fewer than ``cap`` were so far.
 
-    Positions that are not served get 0. Everything is priced at the cap.
+    Positions that are not served get 0. Everything is priced at the cap. Decoding keeps the N token
+    ids too: they are whole numbers and not in the price of the state, which counts floats.
 
     Attributes:
         filler: A token that is never served, however often it occurs; recall tasks fill unused

@@ -29,7 +29,8 @@ class RetNetModule(RecurrentMixer):
         self.gate = nn.Linear(width, self.value_width, bias=False)
         self.output = nn.Linear(self.value_width, width, bias=False)
         log_decay = [math.log1p(-(2.0 ** (-5 - h))) for h in range(spec.num_heads)]
-        self.register_buffer("log_decay", torch.tensor(log_decay), persistent=False)
+        decays = torch.tensor(log_decay, dtype=torch.float64)
+        self.register_buffer("log_decay", decays, persistent=False)
 
     def streams(self, x_BLD: Tensor, position_L: Tensor) -> Streams:
         width = self.context.d_model

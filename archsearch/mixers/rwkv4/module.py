@@ -60,6 +60,8 @@ class RWKV4Module(SequenceMixer):
 
     def _project(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keys, values and receptances of each position mixed with the one before it."""
+        # under autocast the input may be of half precision, and lerp takes one type only
+        x, before = x.to(self.key_mix.dtype), before.to(self.key_mix.dtype)
         return (
             self.key(torch.lerp(before, x, self.key_mix)),
             self.value(torch.lerp(before, x, self.value_mix)),

@@ -34,6 +34,8 @@ class RWKVChannelMixModule(ChannelMixer):
         return self._mix(x_BLD, F.pad(x_BLD, (0, 0, 1, -1)))
 
     def _mix(self, x: Tensor, before: Tensor) -> Tensor:
+        # under autocast the input may be of half precision, and lerp takes one type only
+        x, before = x.to(self.key_mix.dtype), before.to(self.key_mix.dtype)
         key = F.relu(self.key(torch.lerp(before, x, self.key_mix)))
         gate = self.gate(torch.lerp(before, x, self.gate_mix)).sigmoid()
         return gate * self.value(key * key)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from archsearch.mixers.base import Citation, CostForm, MixerCost, MixerSpec
+from archsearch.mixers.base import Citation, CostForm, MixerCost, MixerSpec, reach_term
 
 
 class ShortConv(MixerSpec):
@@ -39,7 +39,8 @@ class ShortConv(MixerSpec):
         )
 
     def flops_form(self, d_model: int, n_max: int | None = None) -> CostForm:
-        return CostForm.of((2 * self.kernel_size * d_model, 1))
+        taps, power, _ = reach_term(self.kernel_size, n_max)
+        return CostForm.of((2 * taps * d_model, 1 + power))
 
 
 SPEC = ShortConv

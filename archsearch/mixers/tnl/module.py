@@ -36,7 +36,8 @@ class TransNormerModule(RecurrentMixer):
         )
         self.output = nn.Linear(width, width, bias=False)
         log_decay = log_decays(spec.decay, spec.num_heads, context.layer_index, context.num_layers)
-        self.register_buffer("log_decay", torch.tensor(log_decay), persistent=False)
+        decays = torch.tensor(log_decay, dtype=torch.float64)
+        self.register_buffer("log_decay", decays, persistent=False)
 
     def streams(self, x_BLD: Tensor, position_L: Tensor) -> Streams:
         parts = F.silu(wide(self.query_key_value(x_BLD))).chunk(3, dim=-1)

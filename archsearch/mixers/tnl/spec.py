@@ -14,7 +14,9 @@ class TransNormer(MixerSpec):
     """Weights (q_i . k_j) lambda^(i-j), with q, k, v passed through SiLU and no scale.
 
     What a head reads is normed to root mean square 1 and weighed by the sigmoid of a map of rank
-    d/H, as the authors' code has it. The turns of the paper's first layer are left out (reading).
+    d/H. The norm of each head by itself is a reading, that of xmixers, a later library of the first
+    author; the authors' code has a LayerNorm over all heads together. The turns of the paper's
+    first layer are left out (reading).
 
     Attributes:
         num_heads: H; must divide the width.

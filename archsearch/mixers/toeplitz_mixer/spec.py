@@ -16,7 +16,9 @@ class ToeplitzMixer(MixerSpec):
     The sub-quadratic relative of ``masked_mixer``, and that very mixer where its matrix has equal
     diagonals: reading, not in the paper. Taps and biases are tied to the longest length L that the
     model is built for; the transform of the taps (5N log2(2N) per head and batch) is not in the
-    price of a sequence.
+    price of a sequence. The bias of a position shifts all channels (of a head) alike, as published
+    for the masked mixer. With one head, a LayerNorm over the stream takes such a shift out again;
+    its N numbers count as parameters all the same.
 
     Attributes:
         num_heads: Parts of a projection of the input, each with a filter of its own, that are
