@@ -105,8 +105,8 @@ def campaign_key(architecture: Architecture, n_max: int) -> str:
 
 def has_oracle(architecture: Architecture) -> bool:
     """Whether some mixer is told where the answers of the task are."""
-    mixers = (mixer for block in architecture.blocks for mixer in block.mixers)
-    return any(specs.get(mixer.name).oracle_bias for mixer in mixers)
+    names = {mixer.name for block in architecture.blocks for mixer in block.mixers}
+    return any(name in specs and specs.get(name).oracle_bias for name in names)
 
 
 def readable(architecture: Architecture) -> str:

@@ -178,14 +178,17 @@ class HybridModel(nn.Module):
             ValueError: The sequence is longer than ``max_length``.
         """
         length = tokens_BL.shape[1]
-        if length > self.max_length:
-            raise ValueError(f"length {length} exceeds the model's max_length {self.max_length}")
+        self._check_length(length)
         x_BLD = self.embedding(tokens_BL)
         if self.positions is not None:
             x_BLD = x_BLD + self.positions.weight[:length]
         for block in self.blocks:
             x_BLD = block(x_BLD, tokens_BL)
         return self.final_norm(x_BLD)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.max_length:
+            raise ValueError(f"length {length} exceeds the model's max_length {self.max_length}")
 
     def hidden_at(self, tokens_BL: Tensor, position_BM: Tensor) -> Tensor:
         """Hidden states (B * M, D) at given positions: all that the head has to see."""
@@ -202,7 +205,9 @@ class HybridModel(nn.Module):
 
         Raises:
             InputError: A mixer has no step form, for it needs all its inputs for every token.
+            ValueError: ``length`` exceeds ``max_length``.
         """
+        self._check_length(length)
         without = [
             f"blocks[{i}].{name}: '{getattr(self.architecture.blocks[i], name).name}' cannot read"
             " token by token; call the model with the whole sequence"

@@ -11,7 +11,7 @@ from archsearch.architecture import Architecture, Block, Component
 from archsearch.canonical import campaign_key, canonicalise, has_oracle, readable
 from archsearch.costs import cost_form, crossover_length, flops_at, num_params, price, state_floats
 from archsearch.errors import InputError
-from archsearch.mixers import modules, specs
+from archsearch.mixers import specs
 from archsearch.model import HybridModel, build_model, initialise
 
 VOCAB, LENGTH = 23, 40
@@ -139,10 +139,10 @@ def test_token_by_token_is_all_at_once(position: str) -> None:
     assert state.floats == state_floats(model.architecture, LENGTH)
 
 
-def test_what_cannot_decode_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(modules.get("masked_mixer"), "step")
-    model = built(of(Block(sequence=Component(name="masked_mixer"))))
-    with pytest.raises(InputError, match=r"blocks\[0\]\.sequence: 'masked_mixer' cannot read"):
+def test_what_cannot_decode_says_so() -> None:
+    model = built(of(Block(sequence=ATTENTION)))
+    model.blocks[0].sequence = torch.nn.Identity()
+    with pytest.raises(InputError, match=r"blocks\[0\]\.sequence: 'attention' cannot read"):
         model.initial_state(1, LENGTH)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.architecture import Architecture, Block, Component
-from archsearch.bench._pool import processes
+from archsearch.bench._processes import Lost, run_each
 from archsearch.mixers import specs
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class MixerBench(NamedTuple):
         timings: By length, shortest first.
         time_exponent: Of the time of a sequence, between the two longest lengths of ``LENGTHS``;
             None where the longest was not measured.
+        failures: Why a length has no timing.
     """
 
     name: str
@@ -65,6 +66,7 @@ class MixerBench(NamedTuple):
     growth: str
     timings: tuple[Timing, ...]
     time_exponent: float | None
+    failures: tuple[str, ...] = ()
 
 
 def measure(
@@ -80,14 +82,25 @@ def measure(
     for name in names:
         spec = specs.get(name)()
         growth = spec.flops_form(D_MODEL).growth
-        timings = []
-        for length in lengths:
-            if length > _LONGEST_QUADRATIC and growth.power >= 2 and name != YARDSTICK:
-                continue
-            with processes("archsearch.model") as pool:
-                timings.append(pool.apply(_timing, (name, length, repeats)))
+        tasks = [
+            (name, length, repeats)
+            for length in lengths
+            if length <= _LONGEST_QUADRATIC or growth.power < 2 or name == YARDSTICK
+        ]
+        timings, failures = [], []
+        for (_, length, _), result in run_each(_timing, tasks, preload="archsearch.model"):
+            if isinstance(result, Lost):
+                failures.append(f"N = {length}: {result.reason}")
+            else:
+                timings.append(result)
         yield MixerBench(
-            name, spec.kind, spec.family, str(growth), tuple(timings), _exponent(timings)
+            name,
+            spec.kind,
+            spec.family,
+            str(growth),
+            tuple(timings),
+            _exponent(timings),
+            tuple(failures),
         )
 
 
@@ -99,8 +112,10 @@ def _exponent(timings: Sequence[Timing]) -> float | None:
     return math.log(times[longer] / times[shorter]) / math.log(longer / shorter)
 
 
-def _timing(name: str, length: int, repeats: int) -> Timing:
+def _timing(task: tuple[str, int, int]) -> Timing:
     import torch
+
+    name, length, repeats = task
 
     torch.set_num_threads(1)
     ours = _pass(name, length)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archsearch.architecture import Architecture, Block, Component, Scalar
-from archsearch.bench._pool import processes
+from archsearch.bench._processes import Lost, run_each
 from archsearch.canonical import canonicalise
 from archsearch.costs import price
 from archsearch.errors import StoreError
 from archsearch.mixers import specs
 from archsearch.protocol import TrainingConfig
-from archsearch.records import Evaluation, EvaluationRequest, Failure, RunSeed
+from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind, RunSeed
 from archsearch.tasks.mqar import Cell, MQARConfig
 
 D_MODEL = 64
@@ -37,6 +37,13 @@ VARIANTS: dict[str, tuple[dict[str, Scalar], ...]] = {
 """Options that are tried beside the defaults, where what is published was measured with them."""
 
 
+FAILED = "failed"
+"""The outcome of a run that our code or the machine broke."""
+
+Task = tuple[Component, float, int, int]
+"""Mixer, learning rate, steps, seed."""
+
+
 class RecallRow(NamedTuple):
     """One run.
 
@@ -44,15 +51,19 @@ class RecallRow(NamedTuple):
         mixer: Second layer, with what is not at its default; the first is a short convolution of 3
             taps.
         accuracy: By test cell; empty when the run failed or diverged.
+        steps: The budget.
         step: Where it ended: the budget, or earlier when it had solved every validation cell.
         seconds: Of the run, on one thread.
         flops: Useful, forward, of the design at the longest cell, without embedding and head.
         state_floats: Of the design there.
+        protocol: Vocabulary, fillers, cells and tokens of a batch.
+        versions: Of what the result may depend on.
     """
 
     mixer: str
     learning_rate: float
     seed: int
+    steps: int
     outcome: str
     step: int
     accuracy: tuple[float, ...]
@@ -61,7 +72,14 @@ class RecallRow(NamedTuple):
     state_floats: int
     growth: str
     digest: str
+    protocol: dict[str, Any]
+    versions: dict[str, str]
     detail: str = ""
+
+    @property
+    def key(self) -> tuple[str, float, int, int]:
+        """What tells one run of the study from another."""
+        return self.mixer, self.learning_rate, self.seed, self.steps
 
 
 def design(mixer: Component) -> Architecture:
@@ -91,6 +109,8 @@ def study(
 ) -> Iterator[RecallRow]:
     """Runs what the file does not hold yet, appends each result to it, and yields it.
 
+    A run that failed (not: that did not learn, or diverged) is taken up again.
+
     Args:
         mixers: See ``subjects``.
         path: JSON lines; made if it is not there.
@@ -102,19 +122,20 @@ def study(
     Raises:
         StoreError: The file cannot be read or written.
     """
-    done = {(row.mixer, row.learning_rate, row.seed) for row in read(path)}
+    done = {row.key for row in read(path) if row.outcome != FAILED}
     wanted = [
         (mixer, rate, steps, seed)
         for rate in rates
         for mixer in mixers
-        if (str(mixer), rate, seed) not in done
+        if (str(mixer), rate, seed, steps) not in done
     ]
-    if not wanted:
-        return
-    with processes("archsearch.evaluate", workers, tasks_each=1) as pool:
-        for row in pool.imap_unordered(_run, wanted):
-            _append(path, row)
-            yield row
+    _prepare(path)
+    for task, result in run_each(_run, wanted, preload="archsearch.evaluate", count=workers):
+        if isinstance(result, Lost):
+            result = Failure(kind=FailureKind.CRASHED, message=result.reason)
+        row = _row(task, result)
+        _append(path, row)
+        yield row
 
 
 def read(path: Path) -> list[RecallRow]:
@@ -124,11 +145,13 @@ def read(path: Path) -> list[RecallRow]:
         StoreError: A line is damaged.
     """
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_text()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
+    # a last line without its end was being written when the study was killed
+    lines = text[: text.rfind("\n") + 1].splitlines()
     rows = []
     for number, line in enumerate(lines, 1):
         try:
@@ -156,48 +179,71 @@ def mean(row: RecallRow) -> float:
     return sum(row.accuracy) / len(row.accuracy) if row.accuracy else 0.0
 
 
-def _append(path: Path, row: RecallRow) -> None:
+def _prepare(path: Path) -> None:
+    """Makes the file, or cuts off a line that was not written to its end."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _append(path: Path, row: RecallRow) -> None:
+    try:
         with path.open("a") as file:
             file.write(json.dumps(row._asdict()) + "\n")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def _run(wanted: tuple[Component, float, int, int]) -> RecallRow:
-    from archsearch.evaluate import evaluate
-
-    mixer, rate, steps, seed = wanted
+def _request(task: Task) -> EvaluationRequest:
+    mixer, rate, steps, seed = task
     cells = tuple(Cell(length=length, pairs=pairs) for length, pairs in CELLS)
-    task = MQARConfig(vocab_size=8192, fillers="zero", cells=cells)
-    request = EvaluationRequest(
+    return EvaluationRequest(
         architecture=canonicalise(design(mixer)),
-        task=task,
+        task=MQARConfig(vocab_size=8192, fillers="zero", cells=cells),
         training=TrainingConfig(steps=steps, learning_rate=rate),
         seed=RunSeed(campaign=seed),
         to_step=steps,
     )
-    return _row(mixer, rate, seed, task, evaluate(request))
 
 
-def _row(
-    mixer: Component, rate: float, seed: int, task: MQARConfig, answer: Evaluation | Failure
-) -> RecallRow:
-    built = canonicalise(design(mixer))
-    cost = price(built, task.longest_test_length)
+def _run(task: Task) -> Evaluation | Failure:
+    from archsearch.evaluate import evaluate
+
+    return evaluate(_request(task))
+
+
+def _row(task: Task, answer: Evaluation | Failure) -> RecallRow:
+    mixer, rate, steps, seed = task
+    request = _request(task)
+    cost = price(request.architecture, request.task.longest_test_length)
     known: dict[str, Any] = {
         "mixer": str(mixer),
         "learning_rate": rate,
         "seed": seed,
+        "steps": steps,
         "flops": cost.flops,
         "state_floats": cost.state_floats,
         "growth": cost.growth_text,
-        "digest": built.digest,
+        "digest": request.architecture.digest,
+        "protocol": {
+            **request.task.model_dump(mode="json", include={"vocab_size", "fillers"}),
+            "cells": CELLS,
+            "batch_tokens": request.training.batch_tokens,
+        },
     }
     if isinstance(answer, Failure):
         return RecallRow(
-            **known, outcome="failed", step=0, accuracy=(), seconds=0.0, detail=answer.message
+            **known,
+            outcome=FAILED,
+            step=0,
+            accuracy=(),
+            seconds=0.0,
+            versions={},
+            detail=answer.message,
         )
     return RecallRow(
         **known,
@@ -205,5 +251,6 @@ def _row(
         step=answer.step,
         accuracy=tuple(cell.accuracy for cell in answer.test),
         seconds=answer.seconds,
+        versions={**answer.versions, "precision": answer.precision},
         detail=answer.detail,
     )

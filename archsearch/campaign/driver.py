@@ -27,7 +27,13 @@ from archsearch.campaign.progress import (
     told_line,
 )
 from archsearch.campaign.proposals import Proposer, now_text
-from archsearch.campaign.references import FULL_ATTENTION, reference_designs, widths
+from archsearch.campaign.references import (
+    FULL_ATTENTION,
+    reference_designs,
+    reference_widths,
+    usual_designs,
+    widths,
+)
 from archsearch.errors import StoreError
 from archsearch.execution.base import Answer, Executor
 from archsearch.objectives import capped_accuracy
@@ -161,9 +167,7 @@ class Driver:
 
     def _planned_references(self) -> list[TrialRecord]:
         file = self._campaign.file
-        all_widths = widths(file)
-        if self._campaign.settings.reference_widths == "default":
-            all_widths = all_widths[:1]
+        all_widths = reference_widths(file, self._campaign.settings.reference_widths)
         planned: list[TrialRecord] = []
         for width in all_widths:
             suffix = "" if width == all_widths[0] else f" @d{width}"
@@ -186,7 +190,7 @@ class Driver:
         """(accuracy of convolutions only, cost of two attention layers at the widest setting)."""
         file = self._campaign.file
         floor = conv_only(self._references())
-        widest = reference_designs(file, max(widths(file)))[FULL_ATTENTION[0]]
+        widest = usual_designs(file, max(widths(file)))[FULL_ATTENTION[0]]
         record = self._reference_record(0, FULL_ATTENTION[0], widest)
         self._campaign.freeze(
             reference_point=(

@@ -13,8 +13,8 @@ import numpy as np
 
 from archsearch.architecture import Architecture
 from archsearch.campaign.feasibility import INVALID, priced, violations
-from archsearch.campaign.references import reference_designs, widths
-from archsearch.canonical import campaign_key
+from archsearch.campaign.references import reference_designs, reference_widths
+from archsearch.canonical import campaign_key, has_oracle
 from archsearch.costs import Price
 from archsearch.errors import InputError
 from archsearch.space import CampaignFile, RandomSuggest
@@ -111,8 +111,12 @@ def preview(
     """Draws random designs, prices them and checks them against the constraints.
 
     Raises:
-        InputError: None of them may be trained; the message names the tightest constraint.
+        InputError: None of them may be trained; the message names the tightest constraint. Or a
+            reference cannot be built.
     """
+    # all that will be trained, so that what cannot be built is refused before it begins
+    chosen = reference_widths(file, file.search.reference_widths)
+    references = [reference_designs(file, width) for width in chosen]
     generator = np.random.default_rng(file.search.seed)
     feasible: list[Priced] = []
     violated: list[dict[str, float]] = []
@@ -143,10 +147,12 @@ def preview(
         examples=tuple(_evenly(different, num_examples)),
         extremes=(feasible[0], feasible[len(feasible) // 2], feasible[-1]),
         references={
-            name: Priced(design, priced(file, design))
-            for name, design in reference_designs(file, widths(file)[0]).items()
+            name: Priced(design, priced(file, design)) for name, design in references[0].items()
         },
-        warnings=_warnings(len(feasible), num_samples, refusals),
+        warnings=(
+            *_warnings(len(feasible), num_samples, refusals),
+            *_oracle_warnings(file, feasible),
+        ),
     )
 
 
@@ -182,6 +188,17 @@ def _warnings(num_feasible: int, num_samples: int, refusals: Sequence[Refusal]) 
     return (
         f"only {num_feasible} of {num_samples:,} random designs are feasible;"
         f" '{refusals[0].constraint}' refuses most of the others",
+    )
+
+
+def _oracle_warnings(file: CampaignFile, feasible: Sequence[Priced]) -> tuple[str, ...]:
+    told = sum(has_oracle(p.design) for p in feasible)
+    if file.search.oracles or not told:
+        return ()
+    return (
+        f"{told:,} of {len(feasible):,} feasible designs are told where the answers are; they are"
+        " trained, and are no members of the front: leave that mixer out, or say"
+        " search: {oracles: true}",
     )
 
 
@@ -228,8 +245,8 @@ def estimate_time(
             known[sample.design.digest] = trial_seconds(sample.design, file.task, file.training)
     cheap, median, dear = (known[sample.design.digest] for sample in found.extremes)
     workers = workers or num_workers()
-    chosen = len(widths(file)) if file.search.reference_widths == "all" else 1
-    references = chosen * len(found.references)
+    chosen = reference_widths(file, file.search.reference_widths)
+    references = len(chosen) * len(found.references)
     limits = []
     if file.search.trials is not None:
         # the median twice: most designs lie near it

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import violations
 from archsearch.campaign.front import cost_of
-from archsearch.canonical import campaign_key
+from archsearch.canonical import campaign_key, has_oracle
 from archsearch.records import FailureKind, TrialOutcome, TrialRecord
 from archsearch.samplers import samplers
 from archsearch.samplers.base import TrialSuggest, draw_seed
@@ -128,11 +128,23 @@ class Proposer:
     def told_values(self, record: TrialRecord) -> list[float] | None:
         """What the sampler is told; None for a trial that taught nothing.
 
-        Infeasible, diverged and too large designs are results: accuracy 0 at their price. What
-        failed without being the design's fault, and duplicates, are not.
+        Infeasible, diverged and too large designs are results: accuracy 0 at their price. So are
+        those that are told the answers, unless they may be members: they are not to be looked for.
+        What failed without being the design's fault, and duplicates, are not.
         """
         if record.outcome in (TrialOutcome.DUPLICATE, TrialOutcome.FAILED):
             return None
         accuracy, cost = self._campaign.objectives
         value = _UNBUILDABLE_COST if record.price is None else cost_of(record, cost)
-        return [accuracy.scaled(record.accuracy), cost.scaled(value)]
+        told = record.accuracy
+        if not self._campaign.file.search.oracles and _is_oracle(record):
+            told = 0.0
+        return [accuracy.scaled(told), cost.scaled(value)]
+
+
+def _is_oracle(record: TrialRecord) -> bool:
+    return (
+        record.outcome.was_trained
+        and record.architecture is not None
+        and has_oracle(record.architecture)
+    )

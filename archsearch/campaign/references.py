@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archsearch.architecture import Architecture, Block, Component, Position, Scalar
 from archsearch.canonical import canonicalise
+from archsearch.errors import InputError
 from archsearch.presets import presets
 from archsearch.space import CampaignFile
 
@@ -22,14 +23,35 @@ def _design(
 
 
 def reference_designs(file: CampaignFile, d_model: int) -> dict[str, Architecture]:
-    """The reference designs of one width, by name: without channel mixers, then whole presets.
+    """The reference designs of one width, by name: the usual ones, then the presets asked for.
+
+    Raises:
+        InputError: A preset cannot be built at this width.
+    """
+    designs = usual_designs(file, d_model)
+    depth = len(file.space.default().blocks)
+    problems: list[str] = []
+    for name in file.search.reference_presets:
+        try:
+            preset = canonicalise(presets.get(name).design(d_model, depth))
+        except InputError as error:
+            where = f"search.reference_presets: {name} at d_model={d_model}"
+            problems += [f"{where}: {problem}" for problem in error.problems]
+            continue
+        designs[f"{name} preset"] = preset
+    if problems:
+        raise InputError(problems)
+    return designs
+
+
+def usual_designs(file: CampaignFile, d_model: int) -> dict[str, Architecture]:
+    """The references that every campaign has, without channel mixers, by name.
 
     Two layers of attention alone get rotary positions (learned ones at an odd width): without
     positions or a convolution they could not tell which value follows a key. The window is short
     against the longest test; the learned selection may serve twice as many tokens as the densest
     cell has queries.
     """
-    depth = len(file.space.default().blocks)
     shift: tuple[str, dict[str, Scalar]] = ("short_conv", {"kernel_size": 3})
     most_pairs = max(cell.pairs for cell in (*file.task.cells, *file.task.test_cells))
     window = max(4, min(64, file.task.longest_test_length // 16))
@@ -49,10 +71,6 @@ def reference_designs(file: CampaignFile, d_model: int) -> dict[str, Architectur
         "short conv + learned selection": _design(
             d_model, shift, ("learned_selection", {"cap": 2 * most_pairs})
         ),
-        **{
-            f"{name} preset": canonicalise(presets.get(name).design(d_model, depth))
-            for name in file.search.reference_presets
-        },
     }
 
 
@@ -61,3 +79,8 @@ def widths(file: CampaignFile) -> list[int]:
     default = file.space.default().d_model
     found = {int(value) for value in file.space.d_model.values()}
     return [default, *sorted(found - {default})]
+
+
+def reference_widths(file: CampaignFile, chosen: str) -> list[int]:
+    """The widths at which references stand: the default one, or all."""
+    return widths(file) if chosen == "all" else widths(file)[:1]

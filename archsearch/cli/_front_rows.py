@@ -26,6 +26,11 @@ class TextRow(NamedTuple):
     style: str
 
 
+def _member_kind(front: Front, row: FrontRow) -> str:
+    kind = "knee" if row.number == front.knee else "member"
+    return f"{kind}, oracle" if row.oracle_bias else kind
+
+
 def _cells(front: Front) -> tuple[str, ...]:
     rows = (*front.members, *front.references, *front.dominated)
     return next((row.cells for row in rows if row.cells), ())
@@ -53,10 +58,7 @@ def front_columns(front: Front) -> list[Column]:
 def front_rows(front: Front, *, with_dominated: bool = False) -> list[TextRow]:
     """Members, then the dominated designs if wanted, then the references."""
     num_cells = len(_cells(front))
-    rows = [
-        _row(row, "knee" if row.number == front.knee else "member", num_cells, "")
-        for row in front.members
-    ]
+    rows = [_row(row, _member_kind(front, row), num_cells, "") for row in front.members]
     if with_dominated:
         ordered = sorted(front.dominated, key=lambda row: (row.cost, -row.accuracy))
         rows += [

@@ -40,16 +40,20 @@ def mixers(
     from archsearch.bench.machine import describe
     from archsearch.bench.mixers import D_MODEL, LENGTHS, TOKENS, measure
     from archsearch.cli import render
+    from archsearch.errors import InputError
     from archsearch.mixers import specs
 
     chosen = names or [name for name in specs if not specs.get(name).skipped]
-    for name in chosen:
-        specs.get(name)  # unknown names are refused before anything is timed
+    idle = [name for name in chosen if specs.get(name).skipped]
+    if idle:
+        raise InputError([f"'{name}' computes nothing that could be timed" for name in idle])
     found = []
     for result in measure(chosen, repeats=repeats):
         found.append(result)
-        if sys.stderr.isatty():
-            print(f"measured {result.name} ({len(found)} of {len(chosen)})", file=sys.stderr)
+        figures = ", ".join(f"{t.length}: {t.milliseconds:.1f} ms" for t in result.timings)
+        print(f"{result.name} ({len(found)} of {len(chosen)}): {figures}", file=sys.stderr)
+        for failure in result.failures:
+            print(f"archsearch: warning: {result.name}, {failure}", file=sys.stderr)
     if as_json:
         settings = {
             "d_model": D_MODEL,
@@ -100,7 +104,7 @@ def _row(result: MixerBench) -> tuple[str, ...]:
         "-" if result.time_exponent is None else f"{result.time_exponent:.2f}",
         figure(LENGTHS[0], "vs_attention", "{:.2f}x"),
         figure(LENGTHS[-1], "vs_attention", "{:.3f}x"),
-        f"{max(timing.peak_mebibytes for timing in result.timings):.0f}",
+        f"{max((t.peak_mebibytes for t in result.timings), default=0.0):.0f}",
     )
 
 
@@ -128,9 +132,15 @@ def recall(
     from archsearch.errors import InputError
     from archsearch.mixers import specs
 
+    problems = [
+        f"--rate: got {given:g}; must be above 0 and at most 10"
+        for given in rate or ()
+        if not 0 < given <= 10
+    ]
     unfit = [name for name in mixer or () if specs.get(name).kind != "sequence"]
-    if unfit:
-        raise InputError([f"--mixer: '{name}' is no sequence mixer" for name in unfit])
+    problems += [f"--mixer: '{name}' is no sequence mixer" for name in unfit]
+    if problems:
+        raise InputError(problems)
     if workers:
         rows = study.study(
             study.subjects(mixer),

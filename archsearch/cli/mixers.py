@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _D_MODEL = 64
 _LENGTH = 2048
 _PRESET_DEPTH = 2
+_ALL = "'archsearch mixers'"
 
 
 def mixers(
@@ -27,11 +28,15 @@ def mixers(
 ) -> None:
     """List mixers and presets, or show one with its options, cost and source."""
     from archsearch.cli import render
+    from archsearch.errors import UnknownNameError, suggestion
     from archsearch.mixers import specs
     from archsearch.presets import presets
 
     if name is not None:
         is_preset = name in presets
+        if not is_preset and name not in specs:
+            hint = suggestion(name, [*specs, *presets])
+            raise UnknownNameError(f"unknown mixer or preset '{name}'{hint} ({_ALL} lists them)")
         facts = _preset_facts(presets.get(name)) if is_preset else _facts(specs.get(name))
         if as_json:
             render.print_json(facts)

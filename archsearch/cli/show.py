@@ -101,6 +101,7 @@ def _table(
 
 
 def _summary(record: TrialRecord) -> list[tuple[str, str]]:
+    from archsearch.canonical import has_oracle
     from archsearch.cli._text import accuracy, duration
 
     pairs = [("outcome", record.outcome.value)]
@@ -120,6 +121,8 @@ def _summary(record: TrialRecord) -> list[tuple[str, str]]:
             ("norm", design.norm),
             ("digest", record.digest or "-"),
         ]
+        if has_oracle(design):
+            pairs.append(("oracle", "is told where the answers are"))
     if record.evaluations:
         pairs.append(("training", duration(sum(e.seconds for e in record.evaluations))))
     if record.attempts > 1:

@@ -73,10 +73,9 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
 
 
 def _num_references(campaign: Campaign) -> int:
-    from archsearch.campaign.references import reference_designs, widths
+    from archsearch.campaign.references import reference_designs, reference_widths
 
-    every = widths(campaign.file)
-    chosen = every if campaign.settings.reference_widths == "all" else every[:1]
+    chosen = reference_widths(campaign.file, campaign.settings.reference_widths)
     return sum(len(reference_designs(campaign.file, width)) for width in chosen)
 
 

@@ -18,6 +18,9 @@ from archsearch.mixers.base import CostForm, CostTerm, Reach, reach_at, reach_te
 # Wider tiles would stand half empty where blocks are wide.
 _WIDEST_TILE = 64
 
+UNLIMITED = 2**60
+"""A length for what holds at every length."""
+
 
 class Picking(NamedTuple):
     """The cut: the first ``dense`` queries read everything, the other ``rest`` use ``tiles``.
@@ -41,6 +44,19 @@ class Picking(NamedTuple):
 def block_size(block: Reach, length: int) -> int:
     """Positions of a block, never more than there are."""
     return min(reach_at(block, length), length)
+
+
+def most_blocks(block: Reach, n_max: int) -> int:
+    """Blocks, the last one maybe incomplete, that a sequence of up to ``n_max`` positions can have.
+
+    The longest has fewer than a shorter one where a block has just become longer: with ``cbrt`` 64
+    positions have 16 blocks of 4, and 65 have 13 of 5.
+    """
+    if isinstance(block, str) and block.startswith("N/"):
+        return min(int(block.removeprefix("N/")), n_max)
+    size = reach_at(block, n_max)
+    shorter = {"sqrt": size - 1, "cbrt": (size - 1) ** 2}.get(str(block), 0)
+    return max(-(-n_max // size), shorter)
 
 
 def picking(size: int, count: int, length: int) -> Picking:

@@ -1,7 +1,7 @@
 """What mixers that look up blocks of the past share.
 
 Axes: B batch, L length, D width, H heads, G heads of keys and values, E width of a head, T blocks
-begun.
+begun, X any, K blocks, N chosen blocks.
 """
 
 from __future__ import annotations
@@ -46,6 +46,29 @@ class RetrievalMixer(SequenceMixer):
     def merge(self, y_BHLE: Tensor) -> Tensor:
         """Heads side by side, then the output projection."""
         return self.output(y_BHLE.transpose(1, 2).flatten(2))
+
+
+def graded(score: Tensor) -> Tensor:
+    """Scores in whole steps of 2^-12, of 2^-26 in double precision: about half of the digits.
+
+    Runs of the same token give blocks that are equal, the scores of which differ by round-off, and
+    not by the same in the parallel form and in decoding: in steps they are equal.
+    """
+    if score.dtype.itemsize < 4:
+        score = score.float()
+    return (score * (2.0**26 if score.dtype == torch.float64 else 2.0**12)).round()
+
+
+@torch.no_grad()
+def best_blocks(score_XK: Tensor, count: int) -> Tensor:
+    """The N = ``count`` blocks of largest score, (..., N); of equal ones, the earliest.
+
+    Scores are compared as ``graded``. Blocks at -inf are in no order.
+    """
+    # topk alone would order equal ones as it likes, and otherwise for another number of blocks
+    num_blocks = score_XK.shape[-1]
+    rank = graded(score_XK).double().mul_(num_blocks)
+    return rank.sub_(torch.arange(num_blocks, device=rank.device)).topk(count, dim=-1).indices
 
 
 def counters(batch: int, length: int, like: Tensor) -> State:

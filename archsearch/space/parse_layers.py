@@ -91,10 +91,17 @@ class LayersReader:
                 continue
             node, inner = entries[part], join(path, part)
             if part == "local_conv":
-                parts[part] = read_domain(self._reader, node, inner, _TAPS)
+                parts[part] = self._taps(node, inner)
             else:
                 parts[part] = self._mixers.read(node, inner, part)
         return None if None in parts.values() else parts
+
+    def _taps(self, node: Node, path: str) -> Domain | None:
+        if isinstance(node.value, dict) and "range" in node.value:
+            text = "a range would hold 1 and 2; write {choice: [0, 3, 4]} or one of them"
+            self._reader.report(node.place, path, text)
+            return None
+        return read_domain(self._reader, node, path, _TAPS)
 
     def _listed(self, node: Node) -> Layers | None:
         path = join(self._path, "list")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -130,6 +130,16 @@ def noise(batch: int, length: int, seed: int = 0, width: int = WIDTH) -> Tensor:
     return torch.randn(batch, length, width, generator=generator, dtype=torch.float64)
 
 
+def repetitive(batch: int, length: int, seed: int = 0, width: int = WIDTH) -> Tensor:
+    """Three tokens (B, L, D) in float64: any, and two long runs of the first."""
+    tokens = noise(1, 3, seed, width)[0]
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(3, (batch, length), generator=generator)
+    for run in (slice(length // 8, length // 2), slice(5 * length // 8, 7 * length // 8)):
+        which[:, run] = 0
+    return tokens[which]
+
+
 def distance(a: Tensor, b: Tensor) -> float:
     """Largest difference, relative to the largest entry where that exceeds 1; NaN counts as inf."""
     scale = max(1.0, float(b.detach().abs().max()))
@@ -167,9 +177,11 @@ def leak(module: nn.Module, length: int) -> float:
 
 
 @torch.no_grad()
-def prefix_error(module: nn.Module, shorter: int, longer: int) -> float:
+def prefix_error(
+    module: nn.Module, shorter: int, longer: int, inputs: Callable[[int, int], Tensor] = noise
+) -> float:
     """How far the outputs for the first tokens alone are from the first outputs for all."""
-    x_BLD = noise(2, longer)
+    x_BLD = inputs(2, longer)
     return distance(module(x_BLD[:, :shorter]), module(x_BLD)[:, :shorter])
 
 

@@ -8,7 +8,7 @@ from archsearch.mixers.base import MixerContext
 from archsearch.mixers.differential_attention.spec import DifferentialAttention
 from tests.mixers import contract
 
-OPTIONS = [{"num_heads": 2}]
+OPTIONS = [{"num_heads": 2}, {"num_heads": 4, "num_kv_heads": 2}]
 
 
 def test_price() -> None:
@@ -24,7 +24,43 @@ def test_two_maps_need_twice_the_heads() -> None:
     spec = DifferentialAttention(num_heads=4)
     assert spec.head_width(64) == 8
     assert not spec.problems(64)
-    assert DifferentialAttention(num_heads=2).problems(6)
+    assert DifferentialAttention(num_heads=2).problems(6) == [
+        "twice num_heads=2 must divide d_model=6"
+    ]
+
+
+def test_shared_keys_and_values_are_priced() -> None:
+    spec = DifferentialAttention(num_heads=4, num_kv_heads=1)
+    plain, shared = DifferentialAttention(num_heads=4).cost(64, 100), spec.cost(64, 100)
+    assert plain.params - shared.params == 2 * 64 * 48
+    assert plain.flops_useful - shared.flops_useful == 2 * 100 * 2 * 64 * 48
+    assert shared.state_floats == 2 * 100 * 16
+    assert spec.problems(64) == []
+    assert DifferentialAttention(num_heads=4, num_kv_heads=3).problems(12) == [
+        "num_kv_heads=3 must divide num_heads=4",
+        "twice num_heads=4 must divide d_model=12",
+    ]
+
+
+def test_plain_data_say_nothing_of_shared_keys_where_none_are() -> None:
+    plain = DifferentialAttention(num_heads=4).component()
+    assert plain.options == {"num_heads": 4}
+    assert DifferentialAttention(num_heads=4, num_kv_heads=4).canonical() == plain
+    shared = DifferentialAttention(num_heads=4, num_kv_heads=2)
+    assert shared.canonical().options == {"num_heads": 4, "num_kv_heads": 2}
+
+
+def test_neighbouring_heads_share_both_maps_of_a_key() -> None:
+    shared = contract.build("differential_attention", {"num_heads": 4, "num_kv_heads": 2})
+    plain = contract.build("differential_attention", {"num_heads": 4})
+    held = shared.state_dict()
+    query, key, value = held["query_key_value.weight"].split((16, 8, 8))
+    # heads 0 and 1 read the first four rows, 2 and 3 the last
+    rows = [0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7]
+    held["query_key_value.weight"] = torch.cat((query, key[rows], value[rows]))
+    plain.load_state_dict(held)
+    x = contract.noise(2, 100)
+    assert contract.distance(shared(x), plain(x)) < 1e-12
 
 
 def test_lambda_starts_from_the_layer() -> None:

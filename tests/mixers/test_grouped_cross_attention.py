@@ -191,3 +191,47 @@ def test_designs_that_are_the_same_are_merged() -> None:
     assert GroupedCrossAttention(chunk=32).merged(64) == nothing
     assert GroupedCrossAttention(chunk=32).merged(65).options["chunk"] == 32
     assert GroupedCrossAttention(chunk="N/6").canonical().options["top_k"] == 4
+    noisy = GroupedCrossAttention(chunk="N/1", noise=1.0)
+    assert noisy.canonical() == noisy.merged(64) == nothing
+    assert GroupedCrossAttention(chunk="sqrt", noise=1.0).merged(4) == nothing
+
+
+@pytest.mark.parametrize(
+    ("chunk", "n_max", "most", "longest"),
+    [(16, 64, 2, 64), ("N/6", 64, 4, 64), ("sqrt", 64, 6, 64), ("cbrt", 65, 14, 64)],
+)
+def test_more_chunks_than_there_are_are_not_asked_for(
+    chunk: int | str, n_max: int, most: int, longest: int
+) -> None:
+    # a sequence that is shorter than n_max may have the most
+    for top_k in (most, most + 6, 64):
+        spec = GroupedCrossAttention(chunk=chunk, top_k=top_k, noise=5.0)
+        assert spec.merged(n_max) == GroupedCrossAttention(chunk=chunk, top_k=most).component()
+    fewer = GroupedCrossAttention(chunk=chunk, top_k=most - 1, noise=5.0)
+    assert fewer.merged(n_max) == fewer.component()
+    x = contract.noise(8, longest)
+    options = [
+        {"top_k": most - 1},
+        {"top_k": most - 1, "noise": 5.0},
+        {"top_k": most + 6, "noise": 5.0},
+    ]
+    plain, found = _module(chunk=chunk, top_k=most), []
+    for each in options:
+        module = _module(chunk=chunk, **each).train()
+        module.load_state_dict(plain.state_dict(), strict=False)
+        found.append(module(x))
+    less, moved, more = found
+    y = plain(x)
+    assert contract.distance(less, y) > 1e-6
+    # noise moves the choice where there is one
+    assert contract.distance(moved, less) > 1e-6
+    assert contract.distance(more, y) < 1e-12
+
+
+def test_of_equal_chunks_the_earliest_are_read() -> None:
+    module = _module(chunk=4, top_k=2)
+    tokens = contract.noise(1, 4)[0]
+    x = torch.cat([tokens[torch.arange(4).roll(b)] for b in range(11)])[None]
+    assert _read(module, x, 41) == [*range(8), 39, 41]
+    assert contract.distance(module(x), module.reference(x)) < 1e-12
+    assert contract.distance(contract.decoded(module, x)[0], module(x)) < 1e-12

@@ -63,6 +63,27 @@ def test_policies_of_the_length_are_told_by_their_options() -> None:
     assert not contract.follows_length("base_conv", {"kernel_size": "long"})
 
 
+def _mean_place_of_the_best(x_BLD: Tensor, ordered: bool) -> Tensor:
+    """Of the two earlier positions with the largest first coordinate; equal ones in order?"""
+    length = x_BLD.shape[1]
+    past = torch.ones(length, length, dtype=torch.bool).tril()
+    score = x_BLD[:, None, :, 0].expand(-1, length, -1).masked_fill(~past, float("-inf"))
+    if ordered:
+        best = score.argsort(dim=-1, descending=True, stable=True)[..., :2]
+    else:
+        best = score.topk(2, dim=-1).indices
+    place_BL = best.where(best <= torch.arange(length)[:, None], 0).to(x_BLD.dtype).mean(-1)
+    return place_BL[..., None].expand_as(x_BLD)
+
+
+def test_a_choice_among_equals_that_depends_on_the_length_is_caught() -> None:
+    for ordered in (True, False):
+        toy = _Toy(lambda x, ordered=ordered: _mean_place_of_the_best(x, ordered), _prefix_sum)
+        assert contract.prefix_error(toy, 50, 80) < 1e-9  # for no two are equal
+        error = contract.prefix_error(toy, 50, 80, contract.repetitive)
+        assert (error < 1e-9) is ordered
+
+
 def test_a_leak_is_caught() -> None:
     assert contract.leak(_Toy(_one_token_ahead, _prefix_sum), 33) > 1e-9
 

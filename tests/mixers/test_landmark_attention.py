@@ -116,6 +116,59 @@ def test_opening_as_many_blocks_as_there_are_is_opening_all() -> None:
     assert contract.distance(_module(block=5, top_k=8)(x), every(x)) > 1e-6
 
 
+@pytest.mark.parametrize(
+    ("block", "length", "most"), [("sqrt", 64, 7), ("cbrt", 64, 15), ("N/50", 20, 19)]
+)
+def test_that_many_blocks_are_there_to_be_opened(block: str, length: int, most: int) -> None:
+    x = contract.noise(2, length)
+    every, fewer = _module(block=block, top_k=0)(x), _module(block=block, top_k=most - 1)(x)
+    assert contract.distance(_module(block=block, top_k=most)(x), every) < 1e-12
+    assert contract.distance(fewer, every) > 1e-6
+
+
+def test_of_equal_landmarks_the_earliest_open_their_blocks() -> None:
+    module = _module(block=4, top_k=2)
+    tokens = contract.noise(1, 4)[0]
+    x = torch.cat([tokens[torch.arange(4).roll(b)] for b in range(11)])[None]
+    changing = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(module(changing)[0, 41].sum(), changing)
+    assert gradient[0].abs().sum(-1).nonzero().flatten().tolist() == [*range(8), 40, 41]
+    assert contract.distance(module(x), module.reference(x)) < 1e-12
+    assert contract.distance(contract.decoded(module, x)[0], module(x)) < 1e-12
+
+
+def test_a_landmark_stands_at_the_last_position_of_its_block() -> None:
+    module = contract.build(NAME, {"num_heads": 8, "block": 3, "top_k": 0}, rotary=True)
+    x = contract.noise(1, 8)
+    # heads of width 2: one angle, that of the position itself
+    weight = module.query_key_value.weight.view(3, 8, 2, 16)[:, 0]
+
+    def turned(vector: torch.Tensor, position: int) -> torch.Tensor:
+        a, b = vector.tolist()
+        cos, sin = math.cos(position), math.sin(position)
+        return vector.new_tensor([a * cos - b * sin, a * sin + b * cos])
+
+    query = turned(weight[0] @ x[0, 7], 7) / 2**0.5
+    keys = torch.stack([turned(weight[1] @ x[0, j], j) for j in range(8)])
+    marks = [
+        turned(module.landmark.weight[:2] @ x[0, 3 * b : 3 * b + 3].mean(0), 3 * b + 2)
+        for b in range(2)
+    ]
+    share = torch.cat((keys[6:], torch.stack(marks))) @ query
+    share = share.softmax(0)
+    expected = torch.zeros(16, dtype=torch.float64)
+    parts = [(slice(6, 8), share[:2])] + [
+        (s, p * (keys[s] @ query).softmax(0))
+        for s, p in zip((slice(0, 3), slice(3, 6)), share[2:], strict=True)
+    ]
+    expected[:2] = sum((p @ (x[0, s] @ weight[2].T) for s, p in parts), torch.zeros(2).double())
+    # the output of the first head alone
+    with torch.no_grad():
+        module.output.weight[:, 2:] = 0
+    for y in (module(x)[0, 7], module.reference(x)[0, 7], contract.decoded(module, x)[0][0, 7]):
+        assert contract.distance(y, module.output(expected)) < 1e-12
+
+
 def test_landmarks_learn_from_the_blocks_that_they_open() -> None:
     module = _module(block=4, top_k=1)
     module(contract.noise(1, 40)).square().sum().backward()
@@ -154,5 +207,10 @@ def test_designs_that_are_the_same_are_merged() -> None:
     assert LandmarkAttention(block="N/3", top_k=1).canonical().options["top_k"] == 1
     assert LandmarkAttention(block=16, top_k=3).merged(64).options["top_k"] == 0
     assert LandmarkAttention(block=16, top_k=3).merged(65).options["top_k"] == 3
+    # all blocks but the own one
+    for block, n_max, most in (("sqrt", 64, 7), ("cbrt", 65, 15), ("N/50", 20, 19)):
+        assert LandmarkAttention(block=block, top_k=most).merged(n_max).options["top_k"] == 0
+        fewer = LandmarkAttention(block=block, top_k=most - 1).merged(n_max)
+        assert fewer.options["top_k"] == most - 1
     one_block = LandmarkAttention(block="N/1", top_k=0).component()
     assert LandmarkAttention(block=64).merged(64) == one_block

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from archsearch.mixers._blocks import _tiles
-from archsearch.mixers._blocks_cost import picking
+from archsearch.mixers._blocks_cost import most_blocks, picking
+from archsearch.mixers._retrieval import best_blocks
 from archsearch.mixers.base import MixerContext, reach_at
 from archsearch.mixers.native_sparse_attention.module import NativeSparseAttentionModule
 from archsearch.mixers.native_sparse_attention.spec import NativeSparseAttention
@@ -138,6 +139,69 @@ def test_ties_do_not_matter_where_blocks_are_equal() -> None:
     assert contract.distance(module(x), module.reference(x)) < 1e-12
 
 
+def _equal_but_for_order(block: int) -> Tensor:
+    """12 blocks of the same four tokens in another order, those of one block twice as large."""
+    tokens, x = contract.noise(1, 4)[0], torch.empty(1, 48, contract.WIDTH, dtype=torch.float64)
+    for b in range(12):
+        x[0, 4 * b : 4 * b + 4] = tokens[[(i * (2 * (b % 2) + 1) + b) % 4 for i in range(4)]]
+    x[0, 4 * block : 4 * block + 4] *= 2
+    return x
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_of_equal_blocks_the_earliest_are_chosen(rotary: bool) -> None:
+    module = _branch(1, block=4, num_selected=6)
+    module.context = MixerContext(16, 64, rotary)
+    x = _equal_but_for_order(3)
+    means = x[0].view(12, 4, 16).mean(1)
+    assert 0 < (means[2] - means[5]).abs().max() < 1e-14  # equal, were it not for round-off
+    q, k, _ = (part[0, 0].detach() for part in module.heads(x))
+    likes = float(q[45] @ (k[12:16].mean(0) - k[16:20].mean(0))) > 0
+    others = [1, 2, 3] if likes else [1, 2, 4]
+    expected = [i for b in (0, *others, 10) for i in range(4 * b, 4 * b + 4)]
+    assert _read(module, x, 45) == [*expected, 44, 45]
+    assert contract.distance(module(x), module.reference(x)) < 1e-12
+    assert contract.distance(contract.decoded(module, x)[0], module(x)) < 1e-12
+
+
+@given(
+    rank=st.lists(st.integers(0, 3), min_size=1, max_size=200),
+    share=st.floats(0, 1),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_the_best_come_in_order_and_equal_ones_by_place(
+    rank: list[int], share: float, dtype: torch.dtype
+) -> None:
+    count = int(share * len(rank))
+    expected = sorted(range(len(rank)), key=lambda i: (-rank[i], i))[:count]
+    score = torch.tensor(rank, dtype=dtype) - 1.7
+    # a thousandth of a step
+    score += torch.rand(len(rank), dtype=dtype) * (1e-11 if dtype == torch.float64 else 1e-7)
+    assert best_blocks(score, count).tolist() == expected
+    # what differs by more than a step is not equal
+    assert best_blocks(torch.tensor([1.0, 1.001, 0.5]), 1).tolist() == [1]
+
+
+def test_weights_too_small_for_a_float_are_equal_and_open() -> None:
+    module = contract.build(NAME, {"block": 4, "num_selected": 5})
+    weight = torch.zeros(1, 1, 1, 9, dtype=torch.float64)
+    weight[..., 8], weight[..., 4] = 1.0, 1e-300
+    chosen = module._chosen(weight, torch.tensor([9]))
+    assert chosen.flatten().tolist() == [9, 8, 0, 4, 1]
+
+
+def test_neither_summaries_nor_their_queries_are_turned() -> None:
+    module = _branch(0, block=2)
+    module.context = MixerContext(16, 64, rotary=True)
+    x = contract.noise(1, 6)
+    w_q, w_k, w_v = module.query_key_value.weight.split(16)
+    summaries = [(x[0, 2 * b] + x[0, 2 * b + 1]) / 2 for b in range(2)]
+    score = torch.stack([(w_q @ x[0, 5]) @ (w_k @ m) / 4 for m in summaries])
+    expected = sum(p * (w_v @ m) for p, m in zip(score.softmax(0), summaries, strict=True))
+    for y in (module(x)[0, 5], module.reference(x)[0, 5], contract.decoded(module, x)[0][0, 5]):
+        assert contract.distance(y, module.output(expected)) < 1e-12
+
+
 def test_heads_that_share_keys_share_their_choice() -> None:
     module = contract.build(NAME, {"num_heads": 4, "num_kv_heads": 2, "block": 4})
     assert isinstance(module, NativeSparseAttentionModule)
@@ -209,3 +273,38 @@ def test_designs_that_are_the_same_are_merged() -> None:
     one_block = NativeSparseAttention(block="N/1", num_selected=3, window="N/1").component()
     assert NativeSparseAttention(block=64, num_selected=9, window=70).merged(64) == one_block
     assert NativeSparseAttention(block=64, num_selected=9).merged(65).options["block"] == 64
+
+
+@given(
+    block=st.one_of(
+        st.integers(1, 400), st.sampled_from(["sqrt", "cbrt", "N/1", "N/2", "N/7", "N/50"])
+    ),
+    n_max=st.integers(1, 400),
+)
+def test_most_blocks_are_counted_over_all_lengths(block: int | str, n_max: int) -> None:
+    every = (math.ceil(n / reach_at(block, n)) for n in range(1, n_max + 1))
+    assert most_blocks(block, n_max) == max(every)
+
+
+@pytest.mark.parametrize(
+    ("block", "n_max", "most", "longest"),
+    [(16, 64, 4, 64), ("N/4", 64, 4, 64), ("sqrt", 64, 8, 64), ("cbrt", 65, 16, 64)],
+)
+def test_more_blocks_than_there_are_are_not_asked_for(
+    block: int | str, n_max: int, most: int, longest: int
+) -> None:
+    # a sequence that is shorter than n_max may have the most
+    for count in (most, most + 5, 64):
+        spec = NativeSparseAttention(block=block, num_selected=count)
+        assert spec.merged(n_max).options["num_selected"] == most
+    fewer = NativeSparseAttention(block=block, num_selected=most - 1)
+    assert fewer.merged(n_max).options["num_selected"] == most - 1
+    modules = [
+        contract.build(NAME, {"block": block, "num_selected": n})
+        for n in (most - 1, most, most + 5)
+    ]
+    x = contract.noise(2, longest)
+    assert contract.distance(modules[0](x), modules[1](x)) > 1e-6
+    assert contract.distance(modules[2](x), modules[1](x)) < 1e-12
+    twice = NativeSparseAttention(block="N/4", num_selected=8)
+    assert twice.canonical().options["num_selected"] == 4

@@ -235,9 +235,14 @@ def rwkv4(w: Weights, x: Tensor) -> Tensor:
     return mapped(w, "output", receptance.sigmoid() * torch.stack(found, 1))
 
 
-def differential_attention(w: Weights, x: Tensor, num_heads: int) -> Tensor:
-    q, k, v = mapped(w, "query_key_value", x).chunk(3, -1)
-    q, k, v = by_head(q, 2 * num_heads), by_head(k, 2 * num_heads), by_head(v, num_heads)
+def differential_attention(w: Weights, x: Tensor, num_heads: int, num_kv_heads: int = 0) -> Tensor:
+    groups = num_kv_heads or num_heads
+    kept = 16 * groups // num_heads
+    q, k, v = mapped(w, "query_key_value", x).split([16, kept, kept], -1)
+    q, k, v = by_head(q, 2 * num_heads), by_head(k, 2 * groups), by_head(v, groups)
+    read = [h * groups // num_heads for h in range(num_heads)]
+    k = torch.stack([k[:, :, 2 * g + m] for g in read for m in (0, 1)], dim=2)
+    v = v[:, :, read]
     start = 0.8 - 0.6 * math.exp(-0.3 * LAYER)
     u1, w1, u2, w2 = w["lambda_vectors"].chunk(4)
     share = torch.exp(u1 @ w1) - torch.exp(u2 @ w2) + start
@@ -267,6 +272,7 @@ CASES: list[tuple[Callable[..., Tensor], dict[str, Any]]] = [
     (gated_delta_net, {"negative_eigenvalues": True}),
     (rwkv4, {}),
     (differential_attention, {"num_heads": 2}),
+    (differential_attention, {"num_heads": 4, "num_kv_heads": 2}),
 ]
 
 

@@ -1,7 +1,8 @@
 """Differential attention by blocks of queries.
 
-Axes: B batch, L length, D width, H heads, M maps (two to a head, side by side), E width of a map's
-queries and keys, V = 2E width of a head's values, Q queries of a block, K keys up to its end.
+Axes: B batch, L length, D width, H heads, G heads of keys and values, M maps (two to a head, side
+by side), E width of a map's queries and keys, V = 2E width of a head's values, Q queries of a
+block, K keys up to its end, T kept positions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from archsearch.mixers._attention import remember, rotary_angles, rotate
+from archsearch.mixers._attention import remember, rotary_angles, rotate, spread
 from archsearch.mixers._module import SequenceMixer, State
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.differential_attention.spec import BLOCK, DifferentialAttention
@@ -43,8 +44,9 @@ class DifferentialAttentionModule(SequenceMixer):
         super().__init__(spec, context)
         width = context.d_model
         self.num_heads = spec.num_heads
+        self.num_kv_heads = spec.num_kv_heads or spec.num_heads
         self.map_width = spec.head_width(width)
-        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.query_key_value = nn.Linear(width, width + 2 * spec.key_width(width), bias=False)
         self.output = nn.Linear(width, width, bias=False)
         # u1, w1, u2, w2 behind one another
         self.lambda_vectors = nn.Parameter(torch.zeros(4 * self.map_width))
@@ -62,8 +64,9 @@ class DifferentialAttentionModule(SequenceMixer):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         length = x_BLD.shape[1]
-        q, k, v = (part.flatten(0, 1) for part in self._heads(x_BLD))
-        q, weight = q * self.map_width**-0.5, self.weight()
+        q, *key_value = self._heads(x_BLD)
+        k, v = self._spread(*key_value)
+        q, weight = q.flatten(0, 1) * self.map_width**-0.5, self.weight()
         recompute = length > _LONGEST_KEPT and torch.is_grad_enabled()
         blocks = []
         for start in range(0, length, BLOCK):
@@ -78,6 +81,10 @@ class DifferentialAttentionModule(SequenceMixer):
 
     def reference(self, x_BLD: Tensor) -> Tensor:
         q, k, v = self._heads(x_BLD)
+        shared = self.num_heads // self.num_kv_heads
+        k = torch.stack([k[:, ::2], k[:, 1::2]], dim=2)
+        k = k.repeat_interleave(shared, dim=1).flatten(1, 2)
+        v = v.repeat_interleave(shared, dim=1)
         score = q @ k.transpose(-1, -2) / self.map_width**0.5
         future = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).triu(1)
         share = score.masked_fill(future, float("-inf")).softmax(-1)
@@ -86,27 +93,37 @@ class DifferentialAttentionModule(SequenceMixer):
 
     def initial_state(self, batch: int, length: int) -> State:
         return {
-            "key": self.zeros(batch, 2 * self.num_heads, 0, self.map_width),
-            "value": self.zeros(batch, self.num_heads, 0, 2 * self.map_width),
+            "key": self.zeros(batch, 2 * self.num_kv_heads, 0, self.map_width),
+            "value": self.zeros(batch, self.num_kv_heads, 0, 2 * self.map_width),
             "position": torch.zeros(batch, dtype=torch.int64, device=self.lambda_vectors.device),
         }
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         q, k, v = self._heads(x_BD[:, None], first=int(state["position"][0]))
         state = remember(state, key=k, value=v)
-        keys, values = state["key"].flatten(0, 1), state["value"].flatten(0, 1)
+        keys, values = self._spread(state["key"], state["value"])
         y = _block(q.flatten(0, 1) * self.map_width**-0.5, keys, values, self.weight())
         return self._merge(y).squeeze(1), state
 
     def _heads(self, x_BLD: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys (B, 2H, L, E), turned if rotary, and values (B, H, L, V)."""
-        q, k, v = self.query_key_value(x_BLD).chunk(3, dim=-1)
-        q, k = (x.unflatten(-1, (2 * self.num_heads, -1)).transpose(1, 2) for x in (q, k))
-        v = v.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        """Queries (B, 2H, L, E) and keys (B, 2G, L, E), turned if rotary; values (B, G, L, V)."""
+        groups = (2 * self.num_heads, 2 * self.num_kv_heads, 2 * self.num_kv_heads)
+        joint = self.query_key_value(x_BLD).unflatten(-1, (-1, self.map_width))
+        q, k, v = joint.split(groups, dim=2)
+        v = v.unflatten(2, (-1, 2)).flatten(-2)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         if self.context.rotary:
             cos, sin = rotary_angles(x_BLD.shape[1], self.map_width, q, first)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         return q, k, v
+
+    def _spread(self, k_BMTE: Tensor, v_BGTV: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values for all H heads, which stand with the batch."""
+        kept, width = k_BMTE.shape[2:]
+        # the two maps of a head stay together
+        pairs = k_BMTE.reshape(-1, self.num_kv_heads, 2 * kept, width)
+        k = spread(pairs, self.num_heads).reshape(-1, kept, width)
+        return k, spread(v_BGTV, self.num_heads).flatten(0, 1)
 
     def _merge(self, y_HLV: Tensor) -> Tensor:
         """The norms of the heads (which stand with the batch), and the output projection."""

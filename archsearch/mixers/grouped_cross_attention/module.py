@@ -16,7 +16,14 @@ from archsearch.mixers._blocks import in_slices
 from archsearch.mixers._blocks_cost import block_size
 from archsearch.mixers._module import State
 from archsearch.mixers._noise import Noise
-from archsearch.mixers._retrieval import RetrievalMixer, add_up, block_means, counters
+from archsearch.mixers._retrieval import (
+    RetrievalMixer,
+    add_up,
+    best_blocks,
+    block_means,
+    counters,
+    graded,
+)
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.grouped_cross_attention.spec import GroupedCrossAttention
 
@@ -74,7 +81,7 @@ class GroupedCrossAttentionModule(RetrievalMixer):
         end_M1 = torch.arange(1, score_BMK.shape[1] + 1, device=score_BMK.device)[:, None]
         before_MK = torch.arange(score_BMK.shape[2], device=score_BMK.device) < end_M1
         score_BMK = score_BMK.masked_fill(~before_MK, float("-inf"))
-        chosen_BMN = self._noised(score_BMK.detach()).topk(slots, dim=-1).indices
+        chosen_BMN = best_blocks(self._noised(score_BMK.detach()), slots)
         weight_BMN = score_BMK.gather(2, chosen_BMN).softmax(-1)
         return chosen_BMN.where(chosen_BMN < end_M1, 0), weight_BMN
 
@@ -96,7 +103,8 @@ class GroupedCrossAttentionModule(RetrievalMixer):
                 query = self.retrieval_norm(x_LD[start - 1]) / self.context.d_model**0.5
                 earlier = range(0, start - size, size)
                 score = torch.stack([query @ x_LD[e : e + size].mean(0) for e in earlier])
-                best = score.argsort(descending=True)[: self.spec.top_k]
+                order = graded(score).argsort(descending=True, stable=True)
+                best = order[: self.spec.top_k]
                 chunk = torch.zeros_like(q[b, :, start : start + size])
                 for weight, e in zip(score[best].softmax(0), best.tolist(), strict=True):
                     keys, values = (x[b, :, e * size : e * size + size] for x in (k, v))
@@ -138,10 +146,10 @@ class GroupedCrossAttentionModule(RetrievalMixer):
             y_BH1E = _read(q.reshape(-1, 1, 1, self.head_width), *rows, *choice).view(q.shape)
         if own and slots and here % size == size - 1:
             score_BK = self._scores(x_B1D, sums[:, 0, :own] / size).squeeze(1)
-            best = score_BK.topk(min(slots, own), dim=-1)
-            missing = slots - best.indices.shape[1]
-            state["chosen"] = F.pad(best.indices, (0, missing))
-            state["weight"] = F.pad(best.values.softmax(-1), (0, missing))
+            best_BN = best_blocks(score_BK, min(slots, own))
+            missing = slots - best_BN.shape[1]
+            state["chosen"] = F.pad(best_BN, (0, missing))
+            state["weight"] = F.pad(score_BK.gather(1, best_BN).softmax(-1), (0, missing))
         return self.merge(y_BH1E).squeeze(1), state
 
 

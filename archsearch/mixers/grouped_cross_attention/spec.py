@@ -8,14 +8,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from archsearch.architecture import Component
-from archsearch.mixers._blocks_cost import block_size, blocks_term
+from archsearch.mixers._blocks_cost import UNLIMITED, block_size, blocks_term, most_blocks
 from archsearch.mixers._heads import HeadedSpec
 from archsearch.mixers.base import (
     Citation,
     CostForm,
     MixerCost,
     Reach,
-    reach_at,
     reach_term,
 )
 
@@ -27,7 +26,9 @@ class GroupedCrossAttention(HeadedSpec):
     last input of chunk c. The tokens attend to each of the K chunks by itself; the K results are
     added up with the softmax of the chosen scores, the same for all heads, which is how the choice
     learns. Chunks c and c+1 are not among those read: chunks 0 and 1 get 0, and the nearest
-    tokens are left to other mixers. Queries and keys are never turned.
+    tokens are left to other mixers. Queries and keys are never turned. Scores are compared in steps
+    of 2^-12 (in double precision 2^-26), so that round-off orders no equal chunks; of these, the
+    earliest are chosen.
 
     Readings: no landmark tokens are inserted, and there is no encoder of chunks.
 
@@ -90,8 +91,8 @@ class GroupedCrossAttention(HeadedSpec):
 
     def flops_form(self, d_model: int, n_max: int | None = None) -> CostForm:
         width, width_power, _ = reach_term(self.chunk, n_max)
-        # a policy of the form N/k has so many chunks at every length; 2^60 stands for no limit
-        slots = self.slots(2**60 if n_max is None else n_max)
+        # a policy of the form N/k has so many chunks at every length
+        slots = self.slots(UNLIMITED if n_max is None else n_max)
         share, power, _ = blocks_term(self.chunk, slots, n_max)
         scored = math.floor(1 / width + 1e-9) if width_power == 1 else 1 / width
         pairs = (
@@ -105,21 +106,21 @@ class GroupedCrossAttention(HeadedSpec):
         )
 
     def canonical(self) -> Component:
-        spec = self.plainly_headed()
-        update: dict[str, Any] = {}
-        policy = str(spec.chunk).removeprefix("N/")
-        if policy != spec.chunk:
-            # no more than this number of chunks can be read at any length; of two chunks, none
-            readable = max(0, int(policy) - 2)
-            update["top_k"] = max(1, min(spec.top_k, readable))
-            if not readable:
-                update["chunk"] = "N/1"
-        return spec.model_copy(update=update).component()
+        return self._plainest(UNLIMITED)
 
     def merged(self, n_max: int) -> Component:
-        nothing = 2 * reach_at(self.chunk, n_max) >= n_max and isinstance(self.chunk, int)
-        update = {"chunk": "N/1"} if nothing else {}
-        return GroupedCrossAttention.canonical(self.model_copy(update=update))
+        return self._plainest(n_max)
+
+    def _plainest(self, n_max: int) -> Component:
+        spec = self.plainly_headed()
+        update: dict[str, Any] = {}
+        readable = most_blocks(spec.chunk, n_max) - 2
+        if readable <= 0:
+            update["chunk"] = "N/1"
+        if readable <= spec.top_k:
+            # every chunk is read, whatever noise its score has
+            update.update(top_k=max(1, readable), noise=0.0)
+        return spec.model_copy(update=update).component()
 
 
 SPEC = GroupedCrossAttention

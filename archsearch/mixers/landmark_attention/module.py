@@ -14,7 +14,14 @@ from archsearch.mixers._attention import remember, spread
 from archsearch.mixers._blocks import in_slices, picked_attention
 from archsearch.mixers._blocks_cost import block_size, picking
 from archsearch.mixers._module import State
-from archsearch.mixers._retrieval import RetrievalMixer, add_up, block_means, counters
+from archsearch.mixers._retrieval import (
+    RetrievalMixer,
+    add_up,
+    best_blocks,
+    block_means,
+    counters,
+    graded,
+)
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.landmark_attention.spec import LandmarkAttention
 
@@ -68,7 +75,8 @@ class LandmarkAttentionModule(RetrievalMixer):
         """Queries that have more blocks before their own than they open."""
         count, length = self.spec.top_k + 1, k_BHLE.shape[2]
         cut = picking(size, count, length)
-        score_BHMN, best = opening_BHMK.topk(count - 1, dim=-1)
+        best = best_blocks(opening_BHMK, count - 1)
+        score_BHMN = opening_BHMK.gather(3, best)
         own_M1 = torch.arange(cut.dense, length, device=best.device)[:, None] // size
         chosen = torch.cat((own_M1.expand(*best.shape[:3], 1), best), dim=-1)
         y_ZME = in_slices(
@@ -95,8 +103,10 @@ class LandmarkAttentionModule(RetrievalMixer):
         )
         score, mark = (q @ x.transpose(-1, -2) / self.head_width**0.5 for x in (k, landmark))
         before_LK = whole_K < block_L[:, None]
-        better = (mark[..., None, :] > mark[..., None]) & before_LK[:, None]
-        opened = before_LK & ((better.sum(-1) < self.spec.top_k) | (self.spec.top_k == 0))
+        other, this = graded(mark)[..., None, :], graded(mark)[..., None]
+        better = (other > this) | ((other == this) & (whole_K < whole_K[:, None]))
+        ahead = (better & before_LK[:, None]).sum(-1)
+        opened = before_LK & ((ahead < self.spec.top_k) | (self.spec.top_k == 0))
         # dealing out the landmark's share within a block is one softmax over everything, with the
         # landmark's score in place of the block's
         for e in whole_K.tolist():
@@ -124,8 +134,9 @@ class LandmarkAttentionModule(RetrievalMixer):
         position_1 = torch.tensor([here], device=x_BD.device)
         opening = self._opening(q, sums[:, :, :own] / size, position_1, size)
         if 0 < count < own:
-            best = opening.topk(count, dim=-1)
-            opening = torch.full_like(opening, float("-inf")).scatter(3, best.indices, best.values)
+            best = best_blocks(opening, count)
+            closed = torch.ones_like(opening, dtype=torch.bool).scatter(3, best, False)
+            opening = opening.masked_fill(closed, float("-inf"))
         k, v = (spread(state[key], self.num_heads) for key in ("key", "value"))
         y_BH1E = _grouped_attention(q, k, v, opening, position_1, size)
         return self.merge(y_BH1E).squeeze(1), state

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from archsearch.architecture import Component
 from archsearch.mixers._blocks_cost import (
+    UNLIMITED,
     block_size,
     earlier_blocks,
     earlier_blocks_executed,
     earlier_form,
+    most_blocks,
     num_earlier_form,
     picking,
     read_form,
@@ -34,6 +36,8 @@ class LandmarkAttention(HeadedSpec):
     What a landmark gets is dealt out among the tokens of its block by a softmax of their own, so
     that the weights of a query add up to 1. With ``top_k`` the landmarks that compete are the k of
     largest score, for each query and head, in training as in evaluation; the others open nothing.
+    Scores are compared in steps of 2^-12 (in double precision 2^-26), so that round-off orders no
+    equal ones; of these, the earliest are chosen.
 
     Readings: no tokens are inserted. A block's landmark is a linear map, one of its own, of the
     mean input of the block; it stands at the block's last position (rotary) and has no value.
@@ -96,17 +100,18 @@ class LandmarkAttention(HeadedSpec):
 
     def canonical(self) -> Component:
         spec = self.plainly_headed()
-        # as many blocks are opened as there are at any length
-        policy = str(spec.block).removeprefix("N/")
-        opens_all = policy != spec.block and int(policy) <= spec.top_k + 1
-        return spec.model_copy(update={"top_k": 0} if opens_all else {}).component()
+        update = {"top_k": 0} if spec._opens_all(UNLIMITED) else {}
+        return spec.model_copy(update=update).component()
+
+    def _opens_all(self, n_max: int) -> bool:
+        return most_blocks(self.block, n_max) <= self.top_k + 1
 
     def merged(self, n_max: int) -> Component:
         update: dict[str, Any] = {}
         if reach_at(self.block, n_max) >= n_max:
-            update = {"block": "N/1"}
-        elif isinstance(self.block, int) and self.block * (self.top_k + 1) >= n_max:
-            update = {"top_k": 0}
+            update["block"] = "N/1"
+        if self._opens_all(n_max):
+            update["top_k"] = 0
         return LandmarkAttention.canonical(self.model_copy(update=update))
 
 

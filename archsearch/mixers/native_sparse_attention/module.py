@@ -20,13 +20,25 @@ from archsearch.mixers._attention import (
 from archsearch.mixers._blocks import in_slices, picked_attention
 from archsearch.mixers._blocks_cost import block_size, picking
 from archsearch.mixers._module import State
-from archsearch.mixers._retrieval import RetrievalMixer, add_up, block_means, counters
+from archsearch.mixers._retrieval import (
+    RetrievalMixer,
+    add_up,
+    best_blocks,
+    block_means,
+    counters,
+    graded,
+)
 from archsearch.mixers.base import MixerContext, reach_at
 from archsearch.mixers.native_sparse_attention.spec import NativeSparseAttention
 
 
 def _joint_softmax(score: Tensor) -> Tensor:
     return score.flatten(-2).softmax(-1).view_as(score)
+
+
+def _importance(weight: Tensor) -> Tensor:
+    """What blocks are compared by: the logarithm, never that of 0."""
+    return weight.clamp_min(torch.finfo(weight.dtype).tiny).log()
 
 
 class NativeSparseAttentionModule(RetrievalMixer):
@@ -104,8 +116,8 @@ class NativeSparseAttentionModule(RetrievalMixer):
         """
         block = torch.arange(weight_BGMK.shape[3], device=block_M.device)
         open_MK = (block > 0) & (block < block_M[:, None] - 1)
-        ranked = weight_BGMK.masked_fill(~open_MK, -1.0)
-        best = ranked.topk(self.spec.num_selected - 3, dim=-1).indices
+        ranked = _importance(weight_BGMK).masked_fill(~open_MK, float("-inf"))
+        best = best_blocks(ranked, self.spec.num_selected - 3)
         forced_MN = torch.stack((block_M, block_M - 1, torch.zeros_like(block_M)), dim=-1)
         return torch.cat((forced_MN.expand(*best.shape[:3], 3), best), dim=-1)
 
@@ -129,7 +141,7 @@ class NativeSparseAttentionModule(RetrievalMixer):
         return self._mix(x_BLD, y_far, y_picked, masked_attention(q, k, v, near))
 
     def _chosen_by_counting(self, weight_BHLK: Tensor, own_L1: Tensor, block_K: Tensor) -> Tensor:
-        """Is a block among the chosen ones? Those before it in the order of choice are counted."""
+        """Is a block among the chosen ones? Counts those ahead of it in the order of choice."""
         group = self.num_heads // self.num_kv_heads
         shared = torch.stack(
             [
@@ -139,9 +151,11 @@ class NativeSparseAttentionModule(RetrievalMixer):
             dim=1,
         )
         forced = (block_K == own_L1) | (block_K == own_L1 - 1) | (block_K == 0)
-        rank = torch.where(block_K > own_L1, -1.0, torch.where(forced, 1e3, shared))
-        ahead = (rank[..., None, :] > rank[..., None]).sum(-1)
-        return (ahead < self.spec.num_selected) & (block_K <= own_L1)
+        rank = graded(_importance(shared)).masked_fill(forced, float("inf"))
+        rank = rank.masked_fill(block_K > own_L1, float("-inf"))
+        other, this = rank[..., None, :], rank[..., None]
+        ahead = (other > this) | ((other == this) & (block_K < block_K[:, None]))
+        return (ahead.sum(-1) < self.spec.num_selected) & (block_K <= own_L1)
 
     def initial_state(self, batch: int, length: int) -> State:
         empty = self.zeros(batch, self.num_kv_heads, 0, self.head_width)

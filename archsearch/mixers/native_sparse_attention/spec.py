@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from archsearch.architecture import Component
 from archsearch.mixers._blocks_cost import (
+    UNLIMITED,
     block_size,
     earlier_blocks,
     earlier_blocks_executed,
     earlier_form,
+    most_blocks,
     picking,
     read_form,
     read_pairs,
@@ -36,7 +38,9 @@ class NativeSparseAttention(HeadedSpec):
     block there is none, and its output 0. One reads n blocks token by token: the query's own, the
     one before, the first, and those of the others with the largest weights in the summary
     attention, added up over the heads that share keys. One reads a window. Which blocks are chosen
-    has no gradient; the summary attention, which they are chosen by, has.
+    has no gradient; the summary attention, which they are chosen by, has. Logarithms of the
+    added weights are compared, in steps of 2^-12 (in double precision 2^-26), so that round-off
+    orders no equal blocks; of these, the earliest are chosen.
 
     Readings: blocks of the summaries do not overlap and are those that are chosen from, the mean
     is in place of a perceptron over the positions of a block (which would tie the weights to its
@@ -99,17 +103,20 @@ class NativeSparseAttention(HeadedSpec):
 
     def canonical(self) -> Component:
         spec = self.plainly_headed()
-        # one block: nothing to choose from
-        update = {"num_selected": 3} if spec.block == "N/1" else {}
-        return spec.model_copy(update=update).component()
+        return spec.model_copy(update={"num_selected": spec._most_selected(UNLIMITED)}).component()
+
+    def _most_selected(self, n_max: int) -> int:
+        """No more blocks than there are; to ask for fewer than three is to ask for three."""
+        return max(3, min(self.num_selected, most_blocks(self.block, n_max)))
 
     def merged(self, n_max: int) -> Component:
-        covered = {
+        update: dict[str, Any] = {
             key: "N/1"
             for key in ("block", "window")
             if reach_at(getattr(self, key), n_max) >= n_max
         }
-        return NativeSparseAttention.canonical(self.model_copy(update=covered))
+        update["num_selected"] = self._most_selected(n_max)
+        return NativeSparseAttention.canonical(self.model_copy(update=update))
 
 
 SPEC = NativeSparseAttention

@@ -1,0 +1,117 @@
+"""A fresh process for each task, set up as a campaign's workers are; whatever ends it is an answer.
+
+A pool of the standard library never answers for a worker that was killed, and all would wait.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, TypeVar
+
+from archsearch.execution.base import ENVIRONMENT
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Lost(NamedTuple):
+    """There is no result: the process raised, or went."""
+
+    reason: str
+
+
+def run_each(
+    function: Callable[[T], R], tasks: Iterable[T], *, preload: str, count: int = 1
+) -> Iterator[tuple[T, R | Lost]]:
+    """Carries out each task in a process of its own; yields results as they come.
+
+    Args:
+        function: At the top level of a module.
+        tasks: Its arguments; they and the results can be pickled.
+        preload: A module that is imported once, in the process from which the others are forked.
+        count: Processes at a time.
+    """
+    waiting = deque(tasks)
+    running: dict[Connection, tuple[Any, T]] = {}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    # closed by the kernel when this process ends, however it ends
+    lifeline, ours = context.Pipe(duplex=False)
+    try:
+        while waiting or running:
+            while waiting and len(running) < count:
+                task = waiting.popleft()
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(
+                    target=_carry_out, args=(function, task, sender, lifeline), daemon=True
+                )
+                with _environment():
+                    process.start()
+                sender.close()
+                running[receiver] = (process, task)
+            for ready in connection.wait(list(running)):
+                assert isinstance(ready, Connection)
+                process, task = running.pop(ready)
+                yield task, _answer(ready, process)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+            process.join()
+        ours.close()
+        lifeline.close()
+
+
+def _answer(receiver: Connection, process: Any) -> Any:
+    try:
+        result = receiver.recv()
+    except (EOFError, OSError):
+        process.join()
+        result = Lost(f"the process ended without an answer (exit code {process.exitcode})")
+    receiver.close()
+    process.join()
+    return result
+
+
+def _carry_out(
+    function: Callable[[T], R], task: T, sender: Connection, lifeline: Connection
+) -> None:
+    threading.Thread(target=_leave_with, args=(lifeline,), daemon=True).start()
+    result: R | Lost
+    try:
+        result = function(task)
+    except Exception as error:  # noqa: BLE001  # the process's boundary: everything becomes text
+        result = Lost(f"{type(error).__name__}: {error}".splitlines()[0][:500])
+    sender.send(result)
+
+
+def _leave_with(lifeline: Connection) -> None:
+    """Ends this process when the one that wants its result is gone."""
+    try:
+        lifeline.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Within, what is started has the environment of a campaign's workers.
+
+    glibc reads its settings when a process begins: when that from which the others are forked does.
+    """
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
