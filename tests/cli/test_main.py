@@ -83,7 +83,7 @@ def test_version(cli: Cli) -> None:
         (["space", "nowhere.yaml"], "nowhere.yaml"),
         (["front", "nowhere"], "nowhere: there is no such folder"),
         (["front", ""], "is not a campaign's folder"),
-        (["mixers", "atention"], "unknown mixer 'atention'; did you mean 'attention'?"),
+        (["mixers", "atention"], "unknown mixer or preset 'atention'; did you mean 'attention'?"),
         (["mixers", "\x1b[31m\nx"], "unknown mixer"),
         (["front", "nowhere", "--plot", "a.gif"], "a.gif: got suffix '.gif'; must be one of"),
         (["front", "nowhere", "--plot", "no/such/a.png"], "there is no folder 'no/such'"),
