@@ -144,6 +144,8 @@ def test_what_cannot_decode_says_so() -> None:
     model.blocks[0].sequence = torch.nn.Identity()
     with pytest.raises(InputError, match=r"blocks\[0\]\.sequence: 'attention' cannot read"):
         model.initial_state(1, LENGTH)
+    with pytest.raises(ValueError, match=f"length {LENGTH + 1} exceeds"):
+        model.initial_state(1, LENGTH + 1)
 
 
 def test_an_oracle_is_known_wherever_it_stands() -> None:

@@ -154,6 +154,7 @@ CASES: dict[str, tuple[str | None, str]] = {
     "empty_list": (PLACEMENT, "    list: []\n"),
     "local_conv_of_two": (PLACEMENT, EACH.replace("}", ", local_conv: 2}")),
     "local_conv_choice": (PLACEMENT, EACH.replace("}", ", local_conv: {choice: [0, 5]}}")),
+    "local_conv_range": (PLACEMENT, EACH.replace("}", ", local_conv: {range: [0, 4]}}")),
     "channel_in_parallel": (PLACEMENT, EACH.replace("}", ", parallel: {choice: [none, mlp]}}")),
     "misspelt_parallel": (PLACEMENT, EACH.replace("}", ", paralel: attention}")),
     "unknown_preset": (
