@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
+from archsearch.bench import recall
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.front import build_front
 from archsearch.campaign.references import reference_designs
-from archsearch.canonical import campaign_key
+from archsearch.canonical import campaign_key, canonicalise
 from archsearch.costs import price
+from archsearch.mixers import specs
 from archsearch.objectives import capped_accuracy
 from archsearch.records import TrialOutcome, TrialRecord
 from archsearch.storage import read_records
@@ -76,3 +79,25 @@ def test_the_front_shows_without_writing(campaign: Campaign) -> None:
     assert front.members
     assert content() == before
     assert sum(p.stat().st_size for p in campaign.directory.rglob("*")) < 5_000_000
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "mixers").glob("*.jsonl")), ids=lambda p: p.name)
+def test_rows_of_the_recall_study_are_named_and_priced_as_today(path: Path) -> None:
+    rows = recall.read(path)
+    assert rows or path.name != "recall.jsonl"
+    assert len({row.key for row in rows}) == len(rows)
+    subjects = {str(mixer): mixer for mixer in recall.subjects()}
+    for row in rows:
+        built = canonicalise(recall.design(subjects[row.mixer]))
+        cost = price(built, 256)
+        assert row.digest == built.digest
+        assert (row.flops, row.state_floats) == (cost.flops, cost.state_floats)
+        assert row.growth == cost.growth_text
+        assert len(row.accuracy) == len(recall.CELLS)
+
+
+def test_the_recorded_speed_is_of_mixers_that_exist() -> None:
+    recorded = json.loads((RESULTS / "mixers" / "speed.json").read_text())
+    assert {m["name"] for m in recorded["mixers"]} == {n for n in specs if not specs.get(n).skipped}
+    for mixer in recorded["mixers"]:
+        assert mixer["growth"] == str(specs.get(mixer["name"])().flops_form(64).growth)
