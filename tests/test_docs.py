@@ -33,6 +33,7 @@ FOR_SEQUENCE_MIXERS = (
     test_contract.CAUSAL,
     test_contract.ANY_LENGTH,
     test_contract.RUNNING,
+    test_contract.QUIET,
     test_contract.LINEAR,
     test_contract.CASES,
 )

@@ -19,7 +19,6 @@ from archsearch.model import build_model, initialise
 from tests.mixers import contract
 
 LENGTHS = (1, 2, 7, 33, 64, 100, 257)
-BOUND_LENGTHS = (1, 33, 100)
 FORM_LENGTH = 2**40  # beyond every constant reach, and roundings of policies vanish
 N_MAX = 2048
 
@@ -38,6 +37,8 @@ SEQUENCE = [c for c in CASES if specs.get(c[0]).kind == "sequence"]
 CHANNEL = [c for c in CASES if specs.get(c[0]).kind == "channel" and not specs.get(c[0]).skipped]
 POINTWISE = [c for c in CHANNEL if not specs.get(c[0]).reads_past]
 RUNNING = SEQUENCE + CHANNEL
+# noise is there to make training another function
+QUIET = [c for c in RUNNING if not specs.get(c[0])(**c[1]).noisy]
 CAUSAL = [c for c in RUNNING if c not in POINTWISE]
 ANY_LENGTH = [c for c in CAUSAL if not contract.follows_length(*c)]
 
@@ -67,7 +68,7 @@ def turns(name: str, options: dict[str, Any]) -> bool:
 @each(CAUSAL)
 def test_equals_its_reference(name: str, options: dict[str, Any]) -> None:
     # long sequences without rotary turns, short ones with; 33 and 100 cross the blocks
-    for length in LENGTHS if (name, options) in FULL else BOUND_LENGTHS:
+    for length in LENGTHS:
         rotary = turns(name, options) and length in (7, 33, 100)
         module = contract.build(name, options, rotary=rotary)
         assert contract.reference_error(module, contract.noise(2, length)) < 1e-9, length
@@ -97,7 +98,7 @@ def test_decodes_token_by_token(name: str, options: dict[str, Any]) -> None:
         grows = [spec.cost(contract.WIDTH, n).state_floats for n in (2**20, 2**21)]
         assert grows[0] < grows[1], "a bounded state needs a step form"
         return
-    for length in (1, 7, 70, 130) if (name, options) in FULL else (7, 70):
+    for length in (1, 7, 70, 130):
         x = contract.noise(2, length)
         outputs, floats = contract.decoded(module, x)
         assert contract.distance(outputs, module(x)) < 1e-9, length
@@ -128,11 +129,9 @@ def test_channel_mixer_reads_its_own_position_only(name: str, options: dict[str,
     assert contract.distance(module(x[:, order]), module(x)[:, order]) < 1e-12
 
 
-@each(RUNNING)
+@each(QUIET)
 @pytest.mark.parametrize("length", [1, 70])
 def test_training_and_evaluation_agree(name: str, options: dict[str, Any], length: int) -> None:
-    if specs.get(name)(**options).noisy:
-        pytest.skip("noise in training is what this option asks for")
     module = contract.build(name, options)
     x = contract.noise(2, length)
     evaluated = module.eval()(x)
@@ -166,7 +165,7 @@ def test_parameters_counted_are_priced(name: str, options: dict[str, Any]) -> No
 @each(RUNNING)
 def test_products_counted_are_priced(name: str, options: dict[str, Any]) -> None:
     module = contract.build(name, options)
-    for length in (1, 7, 100, 257) if (name, options) in FULL else (7, 100):
+    for length in (1, 7, 100, 257):
         priced = specs.get(name)(**options).cost(contract.WIDTH, length).flops_matmul
         assert contract.counted_flops(module, length) == priced, length
 
