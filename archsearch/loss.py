@@ -1,50 +1,18 @@
 """Head and loss at labelled positions, fused: the logits of all rows never exist at once.
 
-Axes: M labelled positions, D width, V vocabulary.
+Axes: M labelled positions, D width, V vocabulary, R rows of a chunk.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-_ROWS = 256
-"""Rows whose logits exist at a time: 8 MB at V = 8192, which the caches hold."""
-
-
-class _LinearCrossEntropy(torch.autograd.Function):
-    """Computes both gradients in the forward pass, chunk by chunk, while the logits are at hand."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden_MD: Tensor, weight_VD: Tensor, answer_M: Tensor, dtype: torch.dtype
-    ) -> Tensor:
-        hidden, weight = hidden_MD.to(dtype), weight_VD.to(dtype)
-        hidden_grad = torch.empty_like(hidden_MD)
-        weight_grad = torch.zeros_like(weight_VD)
-        total = hidden_MD.new_zeros(())
-        for start in range(0, hidden.shape[0], _ROWS):
-            rows = slice(start, start + _ROWS)
-            target = answer_M[rows, None]
-            logits = (hidden[rows] @ weight.T).to(hidden_MD.dtype)
-            normaliser = torch.logsumexp(logits, -1, keepdim=True)
-            total += (normaliser - logits.gather(1, target)).sum()
-            gradient = logits.sub_(normaliser).exp_()
-            gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
-            gradient = gradient.to(dtype)
-            hidden_grad[rows] = (gradient @ weight).to(hidden_MD.dtype)
-            weight_grad += (gradient.T @ hidden[rows]).to(weight_VD.dtype)
-        ctx.save_for_backward(hidden_grad, weight_grad)
-        ctx.rows = hidden.shape[0]
-        return total / hidden.shape[0]
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grad_outputs[0] / ctx.rows
-        hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * scale, weight_grad * scale, None, None
+ROWS = 128
+"""Rows whose logits exist at a time: 4 MB at V = 8192."""
 
 
 def linear_cross_entropy(
@@ -56,12 +24,13 @@ def linear_cross_entropy(
         hidden_MD: Hidden states at the labelled positions.
         weight_VD: The head, here the tied embedding.
         answer_M: Class indices.
-        dtype: Type of the matrix products; the softmax runs in the type of ``hidden_MD``.
+        dtype: Type of the matrix products; the softmax runs in float32 at least.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden_MD, weight_VD, answer_M, dtype
+    options = torch.nn.LinearCrossEntropyOptions(acc_policy="accurate", batch_chunk_size=ROWS)
+    loss = F.linear_cross_entropy(
+        hidden_MD.to(dtype), weight_VD.to(dtype), answer_M, options=options
     )
-    return loss
+    return loss.to(hidden_MD.dtype)
 
 
 class AnswerScores(NamedTuple):
@@ -75,13 +44,14 @@ class AnswerScores(NamedTuple):
 def score_answers(
     hidden_MD: Tensor, weight_VD: Tensor, answer_M: Tensor, dtype: torch.dtype
 ) -> AnswerScores:
-    """Scores answers over the whole vocabulary with the chunks and types of the loss."""
+    """Scores answers over the whole vocabulary, in chunks of rows and the types of the loss."""
     weight = weight_VD.to(dtype)
     correct, log_probability = [], []
-    for start in range(0, hidden_MD.shape[0], _ROWS):
-        rows = slice(start, start + _ROWS)
-        logits = (hidden_MD[rows].to(dtype) @ weight.T).to(hidden_MD.dtype)
-        answer = logits.gather(1, answer_M[rows, None])[:, 0]
-        log_probability.append(answer - torch.logsumexp(logits, -1))
-        correct.append(logits.argmax(-1) == answer_M[rows])
+    for hidden_RD, answer_R in zip(
+        torch.split(hidden_MD, ROWS), torch.split(answer_M, ROWS), strict=True
+    ):
+        logits_RV = (hidden_RD.to(dtype) @ weight.T).to(hidden_MD.dtype)
+        answer = logits_RV.gather(1, answer_R[:, None])[:, 0]
+        log_probability.append(answer - torch.logsumexp(logits_RV, -1))
+        correct.append(logits_RV.argmax(-1) == answer_R)
     return AnswerScores(torch.cat(correct), torch.cat(log_probability))

@@ -16,7 +16,14 @@ from archsearch.architecture import Architecture, Block
 from archsearch.canonical import canonicalise, spec_of
 from archsearch.errors import InputError
 from archsearch.mixers import modules, specs
-from archsearch.mixers._module import ChannelMixer, Decoding, SequenceMixer, State, state_floats
+from archsearch.mixers._module import (
+    ChannelMixer,
+    Decoding,
+    SequenceMixer,
+    State,
+    state_floats,
+    taken,
+)
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.short_conv.module import CausalDepthwiseConv
 
@@ -82,6 +89,23 @@ class _Block(nn.Module):
             x_BLD = x_BLD + self.channel(self.channel_norm(x_BLD))
         return x_BLD
 
+    def at(self, x_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor) -> Tensor:
+        """``forward`` at the given positions alone, (B, M, D)."""
+        if self.channel is not None and specs.get(self.channel_name).reads_past:
+            return taken(self(x_BLD, tokens_BL), position_BM)
+        u_BLD = self.norm(x_BLD)
+        if self.local_conv is not None:
+            u_BLD = self.local_conv(u_BLD)
+        y_BMD = _at(self.sequence, u_BLD, position_BM, tokens_BL, self.reads_tokens)
+        if self.parallel is not None:
+            reads = self.parallel_reads_tokens
+            second = _at(self.parallel, u_BLD, position_BM, tokens_BL, reads)
+            y_BMD = self.gates[0] * y_BMD + self.gates[1] * second
+        x_BMD = taken(x_BLD, position_BM) + y_BMD
+        if self.channel is not None and self.channel_norm is not None:
+            x_BMD = x_BMD + self.channel(self.channel_norm(x_BMD))
+        return x_BMD
+
     @property
     def parts(self) -> dict[str, Mixer]:
         """The mixers that keep something of the past, by name."""
@@ -138,6 +162,13 @@ class _Block(nn.Module):
             nn.init.constant_(self.gates, 0.5**0.5)
 
 
+def _at(
+    mixer: Mixer, u_BLD: Tensor, position_BM: Tensor, tokens_BL: Tensor, reads_tokens: bool
+) -> Tensor:
+    assert isinstance(mixer, SequenceMixer)
+    return mixer.at(u_BLD, position_BM, *([tokens_BL] if reads_tokens else []))
+
+
 class HybridModel(nn.Module):
     """A language model of one design.
 
@@ -177,24 +208,31 @@ class HybridModel(nn.Module):
         Raises:
             ValueError: The sequence is longer than ``max_length``.
         """
-        length = tokens_BL.shape[1]
-        self._check_length(length)
-        x_BLD = self.embedding(tokens_BL)
-        if self.positions is not None:
-            x_BLD = x_BLD + self.positions.weight[:length]
+        x_BLD = self._embedded(tokens_BL)
         for block in self.blocks:
             x_BLD = block(x_BLD, tokens_BL)
         return self.final_norm(x_BLD)
+
+    def _embedded(self, tokens_BL: Tensor) -> Tensor:
+        length = tokens_BL.shape[1]
+        self._check_length(length)
+        x_BLD = self.embedding(tokens_BL)
+        return x_BLD if self.positions is None else x_BLD + self.positions.weight[:length]
 
     def _check_length(self, length: int) -> None:
         if length > self.max_length:
             raise ValueError(f"length {length} exceeds the model's max_length {self.max_length}")
 
     def hidden_at(self, tokens_BL: Tensor, position_BM: Tensor) -> Tensor:
-        """Hidden states (B * M, D) at given positions: all that the head has to see."""
-        hidden_BLD = self.hidden(tokens_BL)
-        index = position_BM[..., None].expand(-1, -1, hidden_BLD.shape[-1])
-        return hidden_BLD.gather(1, index).flatten(0, 1)
+        """Hidden states (B * M, D) at given positions: all that the head has to see.
+
+        The last layer computes no others, where its mixer can leave them out.
+        """
+        x_BLD = self._embedded(tokens_BL)
+        *others, last = self._blocks()
+        for block in others:
+            x_BLD = block(x_BLD, tokens_BL)
+        return self.final_norm(last.at(x_BLD, tokens_BL, position_BM)).flatten(0, 1)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
         """Logits (B, L, V) at all positions."""

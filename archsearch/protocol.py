@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 SUCCESS_ACCURACY = 0.995
 """A run stops when every validation cell passes this, and no cell counts beyond it."""
 
@@ -39,4 +41,4 @@ class TrainingConfig(BaseModel):
     eval_every: Annotated[int, Field(ge=1)] = 50
     validation_queries: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
     test_queries: Annotated[int, Field(ge=1, le=10_000_000)] = 4096
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"

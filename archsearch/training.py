@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,9 @@ from archsearch.records import (
 )
 from archsearch.tasks.base import Batch, Split, accuracy_by_distance
 from archsearch.tasks.mqar import Cell, MQARConfig
+
+PHASES = ("data", "forward", "loss", "backward", "optimizer")
+"""Of a training step; the head's part of the backward pass is computed with the loss."""
 
 _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
@@ -151,19 +154,31 @@ def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     )
 
 
-def train_step(run: Run) -> float:
+def _unmarked(phase: str) -> None:
+    """Nobody listens."""
+
+
+def train_step(run: Run, mark: Callable[[str], None] = _unmarked) -> float:
     """One optimizer step; returns the loss, not finite if the run diverged.
 
     Weights are left alone by a step whose loss or gradient is not finite.
+
+    Args:
+        run: Is advanced by one step.
+        mark: Called with the name of each of the ``PHASES`` when it ends.
     """
     tokens, positions, answers = _tensors(run.train_batch(run.step), run.device)
+    mark("data")
     run.model.train()
     hidden = run.model.hidden_at(tokens, positions)
+    mark("forward")
     loss = linear_cross_entropy(hidden, run.model.embedding.weight, answers.flatten(), run.dtype)
+    mark("loss")
     penalty = run.model.penalty()
     total = loss if penalty is None else loss + penalty
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
+    mark("backward")
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
     value = float(loss.detach())
     if not math.isfinite(value) or not math.isfinite(float(norm)):
@@ -172,6 +187,7 @@ def train_step(run: Run) -> float:
         group["lr"] = rate_at(run.step, run.config)
     run.optimizer.step()
     run.step += 1
+    mark("optimizer")
     return value
 
 

@@ -106,15 +106,32 @@ def test_the_model_is_causal_and_reads_shorter_sequences() -> None:
         model(torch.zeros(1, LENGTH + 1, dtype=torch.int64))
 
 
-def test_hidden_states_at_positions_are_those_of_all() -> None:
-    model = build_model(design("short_conv", "attention", d_model=8), VOCAB, LENGTH)
+@pytest.mark.parametrize(
+    "last",
+    [
+        Block(sequence=Component(name="attention")),
+        Block(sequence=Component(name="short_conv"), channel=Component(name="swiglu")),
+        Block(sequence=Component(name="based"), channel=Component(name="rwkv_channel_mix")),
+        Block(
+            sequence=Component(name="sliding_window", options={"window": 5}),
+            parallel=Component(name="programmatic_selection"),
+            local_conv=3,
+        ),
+    ],
+    ids=lambda block: f"{block.sequence}, {block.parallel}, {block.channel}",
+)
+def test_hidden_states_at_positions_are_those_of_all(last: Block) -> None:
+    first = Block(sequence=Component(name="short_conv"))
+    model = build_model(Architecture(d_model=8, blocks=(first, last)), VOCAB, LENGTH).double()
     initialise(model, 0)
     tokens = torch.randint(0, VOCAB, (3, LENGTH), generator=torch.Generator().manual_seed(0))
     positions = torch.tensor([[1, 15], [0, 3], [7, 7]])
     picked = model.hidden_at(tokens, positions)
     everywhere = model.hidden(tokens)
     expected = torch.stack([everywhere[b, p] for b in range(3) for p in positions[b]])
-    torch.testing.assert_close(picked, expected, rtol=0, atol=0)
+    torch.testing.assert_close(picked, expected, rtol=0, atol=1e-12)
+    few = model.hidden_at(tokens, positions[:, :1])
+    torch.testing.assert_close(few, expected[::2], rtol=0, atol=1e-12)
 
 
 def test_the_head_is_the_embedding() -> None:

@@ -10,10 +10,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from archsearch.execution.base import ENVIRONMENT
 
@@ -68,6 +68,71 @@ def run_each(
         lifeline.close()
 
 
+class Standing(Generic[R]):
+    """A process that prepares once and then answers call by call, to be measured beside others."""
+
+    def __init__(
+        self, prepare: Callable[[T], Callable[[], R]], argument: T, *, as_worker: bool
+    ) -> None:
+        """Starts the process; ``prepare`` is at the top level of a module.
+
+        Args:
+            prepare: Called with ``argument`` in the process; each ``call`` calls what it returns.
+            argument: Can be pickled.
+            as_worker: Whether the process has the environment of a campaign's workers.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_stand, args=(prepare, argument, theirs), daemon=True
+        )
+        with _environment() if as_worker else nullcontext():
+            self._process.start()
+        theirs.close()
+
+    def call(self) -> R | Lost:
+        """What the process answers to one call, waited for."""
+        try:
+            self._connection.send(None)
+            result: R | Lost = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return Lost(f"the process ended without an answer (exit code {self._process.exitcode})")
+        return result
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def __enter__(self) -> Standing[R]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _stand(prepare: Callable[[T], Callable[[], R]], argument: T, connection: Connection) -> None:
+    answer: Callable[[], R] | None = None
+    while True:
+        try:
+            connection.recv()
+        except EOFError:
+            return
+        result: R | Lost
+        try:
+            answer = answer or prepare(argument)
+            result = answer()
+        except Exception as error:  # noqa: BLE001  # the process's boundary
+            result = _lost(error)
+        connection.send(result)
+
+
+def _lost(error: Exception) -> Lost:
+    return Lost(f"{type(error).__name__}: {error}".splitlines()[0][:500])
+
+
 def _answer(receiver: Connection, process: Any) -> Any:
     try:
         result = receiver.recv()
@@ -87,7 +152,7 @@ def _carry_out(
     try:
         result = function(task)
     except Exception as error:  # noqa: BLE001  # the process's boundary: everything becomes text
-        result = Lost(f"{type(error).__name__}: {error}".splitlines()[0][:500])
+        result = _lost(error)
     sender.send(result)
 
 

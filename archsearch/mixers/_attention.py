@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.mixers._heads import HeadedSpec
-from archsearch.mixers._module import SequenceMixer, State
+from archsearch.mixers._module import FEW, SequenceMixer, State, taken
+from archsearch.mixers._softmax_attention import softmax_attention
 from archsearch.mixers._window import WindowBlocks, window_blocks
 from archsearch.mixers.base import MixerContext
 
@@ -55,10 +56,9 @@ def windowed_attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, window: i
     if blocks is None:
         mask_LL = window_mask(length, window, q_BHLE.device)
         return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask_LL)
-    # axes (B*H, block, position, E): with four axes torch takes its fused kernel
     q, k, v = blocked(q_BHLE, k_BHLE, v_BHLE, blocks)
     mask = block_mask(window, blocks, q_BHLE.device)[None]
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    y = softmax_attention(q, k, v, mask)
     return y.flatten(1, 2)[:, :length].reshape(q_BHLE.shape)
 
 
@@ -174,6 +174,32 @@ class HeadedAttention(SequenceMixer):
     def forward(self, x_BLD: Tensor) -> Tensor:
         q, k, v = self.heads(x_BLD)
         return self.merge(self.core(q, spread(k, self.num_heads), spread(v, self.num_heads)))
+
+    def at(self, x_BLD: Tensor, position_BM: Tensor, *tokens: Tensor) -> Tensor:
+        length = x_BLD.shape[1]
+        if FEW * position_BM.shape[1] > length:
+            return super().at(x_BLD, position_BM, *tokens)
+        q, k, v = self._heads_at(x_BLD, position_BM)
+        k, v = spread(k, self.num_heads), spread(v, self.num_heads)
+        query, key = position_BM[..., None], torch.arange(length, device=x_BLD.device)
+        mask = (key <= query) & self.allowed(query, key, length)
+        mask = mask[:, None] if mask.ndim == 3 else mask.transpose(0, 1)
+        return self.merge(softmax_attention(q, k, v, mask))
+
+    def _heads_at(self, x_BLD: Tensor, position_BM: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, M, E) of the positions; keys and values of all."""
+        width = x_BLD.shape[2]
+        weight = self.query_key_value.weight
+        q, joint = (
+            F.linear(x, w).view(*x.shape[:2], -1, self.head_width).transpose(1, 2)
+            for x, w in ((taken(x_BLD, position_BM), weight[:width]), (x_BLD, weight[width:]))
+        )
+        k, v = joint.chunk(2, dim=1)
+        if self.context.rotary:
+            cos, sin = rotary_angles(x_BLD.shape[1], self.head_width, q)
+            q = rotate(q, cos[position_BM][:, None], sin[position_BM][:, None])
+            k = rotate(k, cos, sin)
+        return q, k, v
 
     def reference(self, x_BLD: Tensor) -> Tensor:
         q, k, v = self.heads(x_BLD)

@@ -74,6 +74,33 @@ def dense_decayed_attention(
     return (q_BHLE @ k_BHLE.transpose(-1, -2) * weight_BHLL) @ v_BHLV
 
 
+def attention_at(
+    q_BHME: Tensor,
+    k_BHLE: Tensor,
+    v_BHLV: Tensor,
+    log_decay_BHL: Tensor | None,
+    position_BM: Tensor,
+) -> Tensor:
+    """Of the queries at M positions alone, (B, H, M, V): for few of them the cheapest form.
+
+    Decays as in ``decayed_attention``, or None.
+    """
+    score_BHML = q_BHME @ k_BHLE.transpose(-1, -2)
+    key = torch.arange(k_BHLE.shape[2], device=k_BHLE.device)
+    past_B1ML = (key <= position_BM[..., None])[:, None]
+    if log_decay_BHL is None:
+        return torch.where(past_B1ML, score_BHML, 0.0) @ v_BHLV
+    log = log_decay_BHL.clamp_min(LOG_DECAY_FLOOR)
+    if log.shape[-1] == 1:
+        passed = log[..., None] * (position_BM[..., None] - key)[:, None]
+    else:
+        # differences of large totals: float32 would lose the latest steps after strong decay
+        total_BHL = log.double().cumsum(-1)
+        index = position_BM[:, None].expand(-1, total_BHL.shape[1], -1)
+        passed = (total_BHL.gather(2, index)[..., None] - total_BHL[:, :, None]).to(log.dtype)
+    return (score_BHML * passed.masked_fill(~past_B1ML, float("-inf")).exp()) @ v_BHLV
+
+
 def channel_decayed_attention(
     q_BHLE: Tensor, k_BHLE: Tensor, v_BHLV: Tensor, log_decay_BHLE: Tensor
 ) -> Tensor:

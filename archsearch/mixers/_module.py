@@ -41,6 +41,15 @@ def state_floats(state: State) -> int:
     return total
 
 
+def taken(x_BLD: Tensor, position_BM: Tensor) -> Tensor:
+    """The given positions of each sequence, (B, M, D)."""
+    return x_BLD.gather(1, position_BM[..., None].expand(-1, -1, x_BLD.shape[-1]))
+
+
+FEW = 8
+"""Positions are few when they are at most one in so many."""
+
+
 class SequenceMixer(nn.Module):
     """Maps x of shape (B, L, D) to y of the same shape, causally; owns no residual and no norm.
 
@@ -63,6 +72,13 @@ class SequenceMixer(nn.Module):
     @abstractmethod
     def forward(self, x_BLD: Tensor) -> Tensor:
         """The fast form."""
+
+    def at(self, x_BLD: Tensor, position_BM: Tensor, *tokens: Tensor) -> Tensor:
+        """``forward`` at the given positions alone, (B, M, D): all that the last layer is asked.
+
+        A mixer that can leave the other positions out overrides this; the result is the same.
+        """
+        return taken(self(x_BLD, *tokens), position_BM)
 
     @abstractmethod
     def reference(self, x_BLD: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from archsearch.mixers._attention import ROTARY_BASE
 from archsearch.mixers._linear_attention import (
+    attention_at,
     channel_decayed_attention,
     decayed_attention,
     dense_decayed_attention,
@@ -22,7 +23,7 @@ from archsearch.mixers._linear_attention import (
     recurrent_attention,
     recurrent_step,
 )
-from archsearch.mixers._module import SequenceMixer, State
+from archsearch.mixers._module import FEW, SequenceMixer, State, taken
 
 NORM_EPS = 1e-5
 LEAST_STEP, LARGEST_STEP = 1e-3, 0.1
@@ -70,6 +71,17 @@ class RecurrentMixer(SequenceMixer):
             y_BHLV = run(streams, per_channel=self.per_channel)
         return self.finish(y_BHLV, x_BLD)
 
+    def at(self, x_BLD: Tensor, position_BM: Tensor, *tokens: Tensor) -> Tensor:
+        streams = self.streams(x_BLD, positions(x_BLD))
+        few = FEW * position_BM.shape[1] <= x_BLD.shape[1]
+        with torch.autocast(x_BLD.device.type, enabled=False):
+            if few and not self.per_channel:
+                y_BHMV = run_at(streams, position_BM)
+            else:
+                y_BHLV = run(streams, per_channel=self.per_channel)
+                y_BHMV = _each_head(y_BHLV, position_BM)
+        return self.finish(y_BHMV, taken(x_BLD, position_BM))
+
     def reference(self, x_BLD: Tensor) -> Tensor:
         streams = self.streams(x_BLD, positions(x_BLD))
         return self.finish(run_plainly(streams, per_channel=self.per_channel), x_BLD)
@@ -102,6 +114,19 @@ def run(streams: Streams, *, per_channel: bool) -> Tensor:
     if per_channel:
         return channel_decayed_attention(q, k, v, log)
     return decayed_attention(q, k, v, log[..., 0])
+
+
+def run_at(streams: Streams, position_BM: Tensor) -> Tensor:
+    """The same at the given positions, (B, H, M, V), without decays or with one per head."""
+    q, k, v, log = streams
+    q_BHME = _each_head(q, position_BM)
+    return attention_at(q_BHME, k, v, None if log is None else log[..., 0], position_BM)
+
+
+def _each_head(x_BHLE: Tensor, position_BM: Tensor) -> Tensor:
+    """The given positions of all heads, (B, H, M, E)."""
+    index = position_BM[:, None, :, None].expand(-1, x_BHLE.shape[1], -1, x_BHLE.shape[3])
+    return x_BHLE.gather(2, index)
 
 
 def run_plainly(streams: Streams, *, per_channel: bool) -> Tensor:

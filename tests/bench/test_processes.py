@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
-from archsearch.bench._processes import Lost, run_each
+import pytest
+
+from archsearch.bench._processes import Lost, Standing, run_each
 from archsearch.execution.base import ENVIRONMENT
 from tests.conftest import ROOT
 
@@ -30,6 +33,25 @@ def square(number: int) -> int:
     if number == 5:
         os._exit(7)
     return number**2
+
+
+def counting(step: int) -> Callable[[], int]:
+    if not step:
+        raise ValueError("no step")
+    count = 0
+
+    def call() -> int:
+        nonlocal count
+        count += step
+        if count > 7:
+            os._exit(3)
+        return count
+
+    return call
+
+
+def environment_of(name: str) -> Callable[[], str | None]:
+    return lambda: os.environ.get(name)
 
 
 def slow(seconds: float) -> None:
@@ -84,3 +106,25 @@ def test_no_worker_outlives_a_killed_bench() -> None:
     while _is_there(worker) and time.monotonic() < until:
         time.sleep(0.1)
     assert not _is_there(worker)
+
+
+def test_a_standing_process_keeps_what_it_prepared() -> None:
+    with (
+        Standing(counting, 3, as_worker=False) as three,
+        Standing(counting, 2, as_worker=True) as two,
+    ):
+        assert [three.call(), two.call(), three.call(), two.call()] == [3, 2, 6, 4]
+        ended = Lost("the process ended without an answer (exit code 3)")
+        assert [three.call(), three.call(), two.call()] == [ended, ended, 6]
+    with Standing(counting, 0, as_worker=False) as broken:
+        assert broken.call() == Lost("ValueError: no step")
+
+
+def test_a_standing_process_is_set_up_as_a_worker_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "MALLOC_TRIM_THRESHOLD_"
+    monkeypatch.delenv(name, raising=False)
+    found = []
+    for as_worker in (True, False):
+        with Standing(environment_of, name, as_worker=as_worker) as process:
+            found.append(process.call())
+    assert found == [ENVIRONMENT[name], None]

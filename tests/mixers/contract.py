@@ -120,6 +120,9 @@ class TokensFromInput(nn.Module):
     def reference(self, x_BLD: Tensor) -> Tensor:
         return self.inner.reference(x_BLD, self._tokens(x_BLD.detach()))
 
+    def at(self, x_BLD: Tensor, position_BM: Tensor) -> Tensor:
+        return self.inner.at(x_BLD, position_BM, self._tokens(x_BLD.detach()))
+
     def _step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         return self.inner.step(x_BD, state, self._tokens(x_BD))
 
@@ -156,6 +159,23 @@ def reference_error(module: nn.Module, x_BLD: Tensor) -> float:
         y = form(x)
         wanted = [x, *module.parameters()]
         gradients = torch.autograd.grad(y, wanted, cotangent.to(y), allow_unused=True)
+        zeros = [
+            torch.zeros_like(w) if g is None else g for w, g in zip(wanted, gradients, strict=True)
+        ]
+        results.append([y, *zeros])
+    return max(distance(a, b) for a, b in zip(*results, strict=True))
+
+
+def error_at(module: nn.Module, x_BLD: Tensor, position_BM: Tensor) -> float:
+    """``at`` against the same positions of ``forward``: outputs, and gradients of everything."""
+    index = position_BM[..., None].expand(-1, -1, x_BLD.shape[2])
+    results = []
+    for form in (lambda x: module.at(x, position_BM), lambda x: module(x).gather(1, index)):
+        x = x_BLD.clone().requires_grad_()
+        y = form(x)
+        cotangent = noise(*y.shape[:2], seed=5, width=y.shape[2])
+        wanted = [x, *module.parameters()]
+        gradients = torch.autograd.grad(y, wanted, cotangent, allow_unused=True)
         zeros = [
             torch.zeros_like(w) if g is None else g for w, g in zip(wanted, gradients, strict=True)
         ]

@@ -74,6 +74,17 @@ def test_equals_its_reference(name: str, options: dict[str, Any]) -> None:
         assert contract.reference_error(module, contract.noise(2, length)) < 1e-9, length
 
 
+@each(SEQUENCE)
+def test_a_few_positions_are_those_of_all(name: str, options: dict[str, Any]) -> None:
+    # 1 and 2 positions of the shorter lengths are few in the eyes of a mixer, 5 are not
+    for length, count in ((1, 1), (7, 5), (33, 2), (100, 12), (257, 2)):
+        module = contract.build(name, options, rotary=turns(name, options) and length != 100)
+        generator = torch.Generator().manual_seed(length)
+        # the same in no two sequences, in any order, repeated now and then
+        position = torch.randint(length, (2, count), generator=generator)
+        assert contract.error_at(module, contract.noise(2, length), position) < 1e-9, length
+
+
 @each(CAUSAL)
 def test_is_causal(name: str, options: dict[str, Any]) -> None:
     module = contract.build(name, options, rotary=turns(name, options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from archsearch.mixers._heads import HeadedSpec
+from archsearch.mixers._softmax_cost import executed_causal_pairs
 from archsearch.mixers.base import Citation, CostForm, MixerCost, causal_pairs
 
 
@@ -18,13 +19,16 @@ class Attention(HeadedSpec):
     citation: ClassVar[Citation] = Citation("Vaswani et al. 2017", "1706.03762", "section 3.2")
 
     def cost(self, d_model: int, length: int) -> MixerCost:
-        """4Nd^2(1 + G/H) for the projections; 4d per pair: N(N+1)/2 useful, N^2 executed."""
+        """4Nd^2(1 + G/H) for the projections; 4d per pair.
+
+        Useful: N(N+1)/2 pairs. Executed: whole blocks, or all N^2.
+        """
         projections = 2 * length * self.projection_params(d_model)
-        dense = projections + 4 * length**2 * d_model
+        executed = projections + 4 * executed_causal_pairs(length, self.num_heads) * d_model
         return MixerCost(
             flops_useful=projections + 4 * causal_pairs(length) * d_model,
-            flops_executed=dense,
-            flops_matmul=dense,
+            flops_executed=executed,
+            flops_matmul=executed,
             params=self.projection_params(d_model),
             state_floats=2 * length * self.key_width(d_model),
         )

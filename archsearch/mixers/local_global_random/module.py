@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archsearch.mixers._attention import HeadedAttention, block_mask, blocked
+from archsearch.mixers._softmax_attention import softmax_attention
 from archsearch.mixers._window import WindowBlocks
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.local_global_random.spec import LocalGlobalRandom
@@ -75,7 +76,7 @@ class LocalGlobalRandomModule(HeadedAttention):
             for near, x in ((k, k_BHLE), (v, v_BHLE))
         )
         mask = self._block_mask(blocks, q.device)[None]
-        y_ZKQE = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y_ZKQE = softmax_attention(q, k, v, mask)
         return y_ZKQE.flatten(1, 2)[:, :length].reshape(q_BHLE.shape)
 
     def _global(self, x_BHLE: Tensor, blocks: WindowBlocks) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archsearch.mixers._attention import HeadedAttention, block_mask, blocked, in_window
+from archsearch.mixers._softmax_attention import softmax_attention
 from archsearch.mixers.base import MixerContext, reach_at
 from archsearch.mixers.strided_attention.spec import StridedAttention, strided_blocks
 
@@ -42,7 +43,7 @@ class StridedAttentionModule(HeadedAttention):
         distance_KQC = query_KQ.view(-1, blocks.size, 1) - position[stride - 1 :: stride]
         # those within the window are among its keys already
         mask = torch.cat((block_mask(stride, blocks, q.device), distance_KQC >= stride), dim=2)
-        y_ZKQE = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[None])
+        y_ZKQE = softmax_attention(q, k, v, mask[None])
         return y_ZKQE.flatten(1, 2)[:, :length].reshape(q_BHLE.shape)
 
     def allowed(self, query: Tensor, key: Tensor, length: int) -> Tensor:

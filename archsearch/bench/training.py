@@ -1,0 +1,291 @@
+"""Training speed of a design, beside straightforward trainers and the machine's matrix products.
+
+Each trainer has a process of its own and they take turns, so that ratios hold although the
+machine's speed drifts. archsearch's process has the environment of a campaign's workers, the
+others' the system's own.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from archsearch.architecture import Architecture
+from archsearch.bench._processes import Lost, Standing
+from archsearch.costs import flops_at
+from archsearch.protocol import Precision, TrainingConfig
+from archsearch.records import EvaluationRequest, RunSeed
+from archsearch.tasks.mqar import Cell, MQARConfig
+
+VOCAB = 8192
+OURS = "archsearch"
+NAIVE = "naive"
+NAIVE_LABELLED = "naive, labelled positions"
+TRAINERS = (OURS, NAIVE_LABELLED, NAIVE)
+
+_STEPS = 3
+"""Of archsearch's trainer in each turn; one of the others', which are slower."""
+_GEMM_SIZE = 1024
+
+
+class Subject(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        batch: Sequences of archsearch's batch; the others take the published number.
+        precision: As in ``TrainingConfig``.
+    """
+
+    architecture: Architecture
+    cell: Cell
+    batch: int
+    precision: Precision = "auto"
+
+
+class TrainerSpeed(NamedTuple):
+    """One trainer.
+
+    Attributes:
+        batch: Sequences.
+        step_milliseconds: Median.
+        flops_per_second: Of the useful FLOPs of a step: three times forward, head at the labelled
+            positions, whatever the trainer computes beyond that.
+        peak_mebibytes: Of the process.
+        phase_milliseconds: Medians, by phase; archsearch's trainer alone.
+    """
+
+    trainer: str
+    batch: int
+    step_milliseconds: float
+    tokens_per_second: float
+    flops_per_second: float
+    peak_mebibytes: float
+    phase_milliseconds: dict[str, float]
+
+
+class TrainingBench(NamedTuple):
+    """All trainers on one cell.
+
+    Attributes:
+        trainers: Those that worked, archsearch's first.
+        ratios: Of archsearch's tokens per second by each other's; median of the turns.
+        gemm_flops_per_second: Of square matrix products in the same turns, by type.
+        head_flops: Of a step, in the head and the loss; 3 products.
+        failures: Why a trainer has no figures.
+    """
+
+    cell: str
+    precision: str
+    trainers: tuple[TrainerSpeed, ...]
+    ratios: dict[str, float]
+    gemm_flops_per_second: dict[str, float]
+    head_flops: float
+    failures: tuple[str, ...]
+
+    @property
+    def step_share(self) -> float | None:
+        """FLOP/s of a step of archsearch by those of the machine's products in the same type."""
+        ours = next((t for t in self.trainers if t.trainer == OURS), None)
+        return ours and ours.flops_per_second / self.gemm_flops_per_second[self.precision]
+
+    @property
+    def head_share(self) -> float | None:
+        """The same of head and loss alone."""
+        ours = next((t for t in self.trainers if t.trainer == OURS), None)
+        if ours is None:
+            return None
+        per_second = 1e3 * self.head_flops / ours.phase_milliseconds["loss"]
+        return per_second / self.gemm_flops_per_second[self.precision]
+
+
+class _Turn(NamedTuple):
+    seconds: float
+    phases: dict[str, float]
+    peak_bytes: int
+    precision: str
+
+
+def request_of(subject: Subject) -> EvaluationRequest:
+    """A run of the subject on its cell alone."""
+    tokens = subject.batch * subject.cell.length
+    return EvaluationRequest(
+        architecture=subject.architecture,
+        task=MQARConfig(vocab_size=VOCAB, cells=(subject.cell,)),
+        training=TrainingConfig(batch_tokens=tokens, precision=subject.precision),
+        seed=RunSeed(campaign=0),
+        to_step=1000,
+    )
+
+
+def measure(
+    subject: Subject, *, trainers: Sequence[str] = TRAINERS, repeats: int = 5
+) -> TrainingBench:
+    """Times training steps, one thread each, in turns.
+
+    Args:
+        subject: What is trained.
+        trainers: Of ``TRAINERS``.
+        repeats: Turns that count, behind one that does not.
+    """
+    turns: dict[str, list[_Turn]] = {name: [] for name in trainers}
+    products: list[dict[str, float]] = []
+    failures: dict[str, str] = {}
+    with ExitStack() as stack:
+        gemm = stack.enter_context(Standing(_gemm, None, as_worker=True))
+        standing = {
+            name: stack.enter_context(Standing(_trainer, (name, subject), as_worker=name == OURS))
+            for name in trainers
+        }
+        for turn in range(repeats + 1):
+            found = gemm.call()
+            if isinstance(found, Lost):
+                raise RuntimeError(found.reason)
+            products.append(found)
+            for name in standing.keys() - failures.keys():
+                answer = standing[name].call()
+                if isinstance(answer, Lost):
+                    failures[name] = f"{name}: {answer.reason}"
+                elif turn:
+                    turns[name].append(answer)
+    kept = {name: found for name, found in turns.items() if name not in failures}
+    return _result(subject, kept, products[1:], tuple(failures.values()))
+
+
+def _result(
+    subject: Subject,
+    turns: dict[str, list[_Turn]],
+    products: list[dict[str, float]],
+    failures: tuple[str, ...],
+) -> TrainingBench:
+    cell = subject.cell
+    vocabulary = 2 * VOCAB * subject.architecture.d_model * cell.pairs
+    per_sequence = 3.0 * (flops_at(subject.architecture, cell.length) + vocabulary)
+    speeds, rates = [], {}
+    for name, found in turns.items():
+        batch = batch_of(name, subject)
+        seconds = statistics.median(t.seconds for t in found)
+        rates[name] = [batch * cell.length / t.seconds for t in found]
+        speeds.append(
+            TrainerSpeed(
+                trainer=name,
+                batch=batch,
+                step_milliseconds=1e3 * seconds,
+                tokens_per_second=statistics.median(rates[name]),
+                flops_per_second=batch * per_sequence / seconds,
+                peak_mebibytes=max(t.peak_bytes for t in found) / 2**20,
+                phase_milliseconds={
+                    phase: 1e3 * statistics.median(t.phases[phase] for t in found)
+                    for phase in found[0].phases
+                },
+            )
+        )
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(rates[OURS], other, strict=True))
+        for name, other in rates.items()
+        if name != OURS and OURS in rates
+    }
+    return TrainingBench(
+        cell=str(cell),
+        precision=turns[OURS][0].precision if turns.get(OURS) else "float32",
+        trainers=tuple(speeds),
+        ratios=ratios,
+        gemm_flops_per_second={
+            kind: statistics.median(p[kind] for p in products) for kind in products[0]
+        },
+        head_flops=3.0 * subject.batch * vocabulary,
+        failures=failures,
+    )
+
+
+def batch_of(trainer: str, subject: Subject) -> int:
+    """Sequences of a trainer's batch."""
+    if trainer == OURS:
+        return subject.batch
+    from archsearch.bench._naive import published_batch
+
+    return published_batch(subject.cell.length)
+
+
+def _trainer(argument: tuple[str, Subject]) -> Callable[[], _Turn]:
+    import torch
+
+    torch.set_num_threads(1)
+    name, subject = argument
+    return _ours(subject) if name == OURS else _naive(name, subject)
+
+
+def _ours(subject: Subject) -> Callable[[], _Turn]:
+    from archsearch.training import PHASES, start, train_step
+
+    run = start(request_of(subject))
+
+    def step() -> tuple[float, dict[str, float]]:
+        phases: dict[str, float] = {}
+        began = last = time.perf_counter()
+
+        def mark(phase: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            phases[phase], last = now - last, now
+
+        train_step(run, mark)
+        return last - began, phases
+
+    def turn() -> _Turn:
+        steps = [step() for _ in range(_STEPS)]
+        medians = {p: statistics.median(phases[p] for _, phases in steps) for p in PHASES}
+        seconds = statistics.median(seconds for seconds, _ in steps)
+        return _Turn(seconds, medians, _peak_bytes(), str(run.dtype).removeprefix("torch."))
+
+    return turn
+
+
+def _naive(name: str, subject: Subject) -> Callable[[], _Turn]:
+    from archsearch.bench import _naive
+    from archsearch.tasks.base import Split
+    from archsearch.training import start
+
+    run = start(request_of(subject))
+    optimizer = _naive.optimizer_of(run.model, run.config)
+    size = batch_of(name, subject)
+    number = 0
+
+    def turn() -> _Turn:
+        nonlocal number
+        began = time.perf_counter()
+        batch = run.task.batch(subject.cell, Split.TRAIN, number, size, run.streams.data)
+        _naive.step(
+            run.model, optimizer, batch, run.config, number, labelled_only=name == NAIVE_LABELLED
+        )
+        number += 1
+        return _Turn(time.perf_counter() - began, {}, _peak_bytes(), "float32")
+
+    return turn
+
+
+def _gemm(_: None) -> Callable[[], dict[str, float]]:
+    """FLOP/s of square products by type, the fastest of five: what the machine can do."""
+    import torch
+
+    torch.set_num_threads(1)
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    shape = (_GEMM_SIZE, _GEMM_SIZE)
+
+    def once(dtype: torch.dtype) -> float:
+        a, b = (torch.ones(shape, dtype=dtype) for _ in range(2))
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - began)
+        return 2 * _GEMM_SIZE**3 / min(times)
+
+    return lambda: {name: once(dtype) for name, dtype in kinds.items()}
+
+
+def _peak_bytes() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,89 @@
+"""Options that several benches share, and what they stand for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from archsearch.architecture import Architecture
+    from archsearch.tasks.mqar import Cell
+
+CELLS = ("64,4", "128,8", "256,16", "512,64", "2048,64")
+
+Repeats = Annotated[
+    int, typer.Option(min=1, max=1000, help="Repeats, of which the median is shown.")
+]
+CellTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cell",
+        metavar="N,D",
+        help="Tokens and pairs; five cells unless given.",
+        show_default=False,
+    ),
+]
+Design = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A sequence mixer, put behind a short convolution, or an exported design.",
+    ),
+]
+Width = Annotated[
+    int, typer.Option("--d-model", min=4, max=65_536, help="Width, where the design is a mixer.")
+]
+
+
+def cells_of(texts: list[str] | None) -> tuple[Cell, ...]:
+    """The cells that were asked for.
+
+    Raises:
+        InputError: A text is no cell.
+    """
+    from pydantic import ValidationError
+
+    from archsearch.errors import InputError
+    from archsearch.tasks.mqar import Cell
+
+    cells, problems = [], []
+    for text in texts or CELLS:
+        found = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
+        if found is None:
+            problems.append(f"--cell: got '{text}'; must be tokens and pairs, such as {CELLS[0]}")
+            continue
+        try:
+            cells.append(Cell(length=int(found[1]), pairs=int(found[2])))
+        except ValidationError as error:
+            problems += [f"--cell {text}: {e['msg']}" for e in error.errors()]
+    if problems:
+        raise InputError(problems)
+    return tuple(cells)
+
+
+def design_of(text: str, d_model: int) -> Architecture:
+    """The design that was asked for: a short convolution of 3 taps and a mixer, or a file's.
+
+    Raises:
+        InputError: There is no such mixer, file or width.
+        StoreError: The file holds no design.
+    """
+    from pathlib import Path
+
+    from archsearch.architecture import Architecture, Block, Component
+    from archsearch.canonical import canonicalise, check
+    from archsearch.errors import InputError
+    from archsearch.exporters import read
+    from archsearch.mixers import specs
+
+    if Path(text).suffix in (".yaml", ".yml", ".json"):
+        return read(Path(text)).architecture
+    if specs.get(text).kind != "sequence":
+        raise InputError(f"--design: '{text}' is no sequence mixer")
+    conv = Component(name="short_conv", options={"kernel_size": 3})
+    blocks = (Block(sequence=conv), Block(sequence=Component(name=text)))
+    design = Architecture(d_model=d_model, blocks=blocks)
+    check(design)
+    return canonicalise(design)

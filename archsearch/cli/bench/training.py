@@ -1,0 +1,104 @@
+"""``archsearch bench training``: the speed of training steps."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archsearch.cli._options import AsJson
+from archsearch.cli.bench._options import CellTexts, Design, Repeats, Width, cells_of, design_of
+
+if TYPE_CHECKING:
+    from archsearch.bench.training import TrainingBench
+
+
+def training(
+    design: Design = "attention",
+    d_model: Width = 64,
+    cell: CellTexts = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Sequences of a batch; 16,384 tokens unless given."),
+    ] = None,
+    naive: Annotated[
+        bool, typer.Option(help="Also run the straightforward trainers (up to 8 GB of memory).")
+    ] = True,
+    repeats: Repeats = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Time training steps beside a straightforward trainer and the machine's matrix products."""
+    from archsearch.bench.machine import describe
+    from archsearch.bench.training import OURS, TRAINERS, Subject, measure
+    from archsearch.canonical import readable
+    from archsearch.cli import render
+    from archsearch.protocol import TrainingConfig
+
+    architecture = design_of(design, d_model)
+    found = []
+    for wanted in cells_of(cell):
+        size = batch or max(1, TrainingConfig().batch_tokens // wanted.length)
+        subject = Subject(architecture, wanted, size)
+        trainers = TRAINERS if naive else (OURS,)
+        result = measure(subject, trainers=trainers, repeats=repeats)
+        found.append(result)
+        for failure in result.failures:
+            print(f"archsearch: warning: {result.cell}: {failure}", file=sys.stderr)
+    if as_json:
+        rows = [_as_dict(result) for result in found]
+        settings = {"design": readable(architecture), "threads": 1, "repeats": repeats}
+        settings["architecture"] = architecture.model_dump(mode="json")
+        render.print_json({"machine": describe(), "settings": settings, "cells": rows})
+        return
+    _show(found, readable(architecture))
+
+
+def _as_dict(result: TrainingBench) -> dict[str, Any]:
+    shares = {"step_share": result.step_share, "head_share": result.head_share}
+    trainers = [speed._asdict() for speed in result.trainers]
+    return {**result._asdict(), "trainers": trainers, **shares}
+
+
+def _show(found: list[TrainingBench], design: str) -> None:
+    from archsearch.bench.training import NAIVE, NAIVE_LABELLED, OURS
+    from archsearch.cli import render
+    from archsearch.cli._text import Column, human, share
+
+    columns = [
+        Column("cell", text=True),
+        Column("tokens/s"),
+        Column("of naive"),
+        Column("of labelled"),
+        Column("FLOP/s", rank=1),
+        Column("of GEMM", rank=1),
+        Column("head", rank=2),
+        Column("MiB", rank=1),
+        Column("data", rank=4),
+        Column("forward", rank=3),
+        Column("loss", rank=3),
+        Column("backward", rank=3),
+        Column("optimizer", rank=3),
+    ]
+    table = []
+    for result in found:
+        ours = next((t for t in result.trainers if t.trainer == OURS), None)
+        if ours is None:
+            continue
+        ratios = (result.ratios.get(name) for name in (NAIVE, NAIVE_LABELLED))
+        table.append(
+            (
+                result.cell,
+                human(ours.tokens_per_second),
+                *("-" if ratio is None else f"{ratio:.1f}x" for ratio in ratios),
+                human(ours.flops_per_second),
+                share(result.step_share),
+                share(result.head_share),
+                f"{ours.peak_mebibytes:.0f}",
+                *(f"{ms:.1f}" for ms in ours.phase_milliseconds.values()),
+            )
+        )
+    gemm = {k: max(r.gemm_flops_per_second[k] for r in found) for k in ("float32", "bfloat16")}
+    peaks = ", ".join(f"{name} {human(rate, 'FLOP/s')}" for name, rate in gemm.items())
+    render.print_table(columns, table, title=f"{design}, one thread; phases in milliseconds")
+    print(f"matrix products on this machine: {peaks}")
