@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,9 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from archsearch.execution.base import ENVIRONMENT
+
+_GRACE_SECONDS = 10.0
+"""What a standing process has to leave by itself."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,9 +87,8 @@ class Standing(Generic[R]):
         """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_stand, args=(prepare, argument, theirs), daemon=True
-        )
+        # no daemon: it may have processes of its own; it leaves when the connection closes
+        self._process = context.Process(target=_stand, args=(prepare, argument, theirs))
         with _environment() if as_worker else nullcontext():
             self._process.start()
         theirs.close()
@@ -102,9 +105,11 @@ class Standing(Generic[R]):
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.kill()
-        self._process.join()
         self._connection.close()
+        self._process.join(_GRACE_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
     def __enter__(self) -> Standing[R]:
         return self
@@ -114,6 +119,8 @@ class Standing(Generic[R]):
 
 
 def _stand(prepare: Callable[[T], Callable[[], R]], argument: T, connection: Connection) -> None:
+    # Ctrl-C reaches the whole group; the bench closes the connection
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answer: Callable[[], R] | None = None
     while True:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from archsearch.bench._processes import Lost, run_each
+from archsearch.errors import ArchsearchError
 from archsearch.tasks.base import Split
 from archsearch.tasks.mqar import Cell, MQARConfig
 
@@ -35,7 +36,7 @@ def measure(cells: Sequence[Cell], *, batch_tokens: int, repeats: int = 5) -> It
     tasks = [(cell, max(1, batch_tokens // cell.length), repeats) for cell in cells]
     for _, found in run_each(_rate, tasks, preload="archsearch.tasks.mqar"):
         if isinstance(found, Lost):
-            raise RuntimeError(found.reason)
+            raise ArchsearchError(found.reason)
         yield found
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from archsearch.architecture import Architecture
 from archsearch.bench._processes import Lost, Standing
 from archsearch.costs import flops_at
+from archsearch.errors import ArchsearchError
 from archsearch.protocol import Precision, TrainingConfig
 from archsearch.records import EvaluationRequest, RunSeed
 from archsearch.tasks.mqar import Cell, MQARConfig
@@ -143,7 +144,7 @@ def measure(
         for turn in range(repeats + 1):
             found = gemm.call()
             if isinstance(found, Lost):
-                raise RuntimeError(found.reason)
+                raise ArchsearchError(found.reason)
             products.append(found)
             for name in standing.keys() - failures.keys():
                 answer = standing[name].call()

@@ -1,0 +1,127 @@
+"""Seconds and steps until a design has passed every cell: what a verdict costs.
+
+Each run has a process of its own, set up as a campaign's workers are, and trains by the protocol
+that the shipped spaces use. The clock begins before the model is built; the final test is no part
+of the verdict.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from archsearch.architecture import Architecture, Block, Component
+from archsearch.bench._processes import Lost, run_each
+from archsearch.canonical import canonicalise
+from archsearch.protocol import TrainingConfig
+from archsearch.records import EvaluationRequest, RunOutcome, RunSeed
+from archsearch.tasks.mqar import Cell, MQARConfig
+
+FOUR = (
+    Cell(length=64, pairs=4),
+    Cell(length=128, pairs=8),
+    Cell(length=256, pairs=16),
+    Cell(length=512, pairs=64),
+)
+FIVE = (*FOUR, Cell(length=2048, pairs=64, power_a=1.0))
+
+_CONV = Component(name="short_conv", options={"kernel_size": 3})
+
+
+def _behind_conv(d_model: int, mixer: Component, first: Component = _CONV) -> Architecture:
+    blocks = (Block(sequence=first), Block(sequence=mixer))
+    return canonicalise(Architecture(d_model=d_model, blocks=blocks))
+
+
+DESIGNS: dict[str, Architecture] = {
+    "attention, d = 64": _behind_conv(64, Component(name="attention")),
+    "attention, d = 32": _behind_conv(32, Component(name="attention")),
+    "learned selection, d = 64": _behind_conv(
+        64,
+        Component(name="learned_selection", options={"cap": 256}),
+        Component(name="base_conv", options={"kernel_size": 3}),
+    ),
+    "Based, d = 64": _behind_conv(64, Component(name="based")),
+    "DeltaNet, d = 128": _behind_conv(128, Component(name="delta_net")),
+}
+"""Two layers each: a short convolution (BaseConv before the selection), then the mixer."""
+
+
+class VerdictBench(NamedTuple):
+    """One design on some cells, over the seeds.
+
+    Attributes:
+        cells: Longest length and number of the cells.
+        solved: Seeds that passed every validation cell.
+        seconds: Of those, until then, validations included; None if there is none.
+        steps: Likewise.
+        worst: Of the others, the validation accuracy of the worst cell at the end.
+    """
+
+    design: str
+    cells: str
+    seeds: int
+    solved: int
+    seconds: float | None
+    steps: float | None
+    worst: tuple[float, ...]
+    failures: tuple[str, ...]
+
+
+class _Run(NamedTuple):
+    solved: bool
+    seconds: float
+    step: int
+    worst: float
+
+
+def measure(
+    designs: Sequence[str], *, cells: Sequence[Cell], training: TrainingConfig, seeds: int = 3
+) -> Iterator[VerdictBench]:
+    """Measures designs one after another.
+
+    Args:
+        designs: Of ``DESIGNS``.
+        cells: To train and validate on.
+        training: The protocol.
+        seeds: Runs of a design.
+    """
+    for name in designs:
+        tasks = [(DESIGNS[name], tuple(cells), training, seed) for seed in range(seeds)]
+        found = [answer for _, answer in run_each(_run, tasks, preload="archsearch.evaluate")]
+        runs = [answer for answer in found if not isinstance(answer, Lost)]
+        solved = [run for run in runs if run.solved]
+        yield VerdictBench(
+            design=name,
+            cells=f"{len(cells)} cells to {max(c.length for c in cells)}",
+            seeds=seeds,
+            solved=len(solved),
+            seconds=statistics.median(r.seconds for r in solved) if solved else None,
+            steps=statistics.median(r.step for r in solved) if solved else None,
+            worst=tuple(run.worst for run in runs if not run.solved),
+            failures=tuple(answer.reason for answer in found if isinstance(answer, Lost)),
+        )
+
+
+def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> _Run:
+    import torch
+
+    from archsearch.training import advance, start
+
+    torch.set_num_threads(1)
+    design, cells, training, seed = task
+    began = time.perf_counter()
+    request = EvaluationRequest(
+        architecture=design,
+        task=MQARConfig(cells=cells, fillers="zero"),
+        training=training,
+        seed=RunSeed(campaign=seed),
+        to_step=training.steps,
+    )
+    run = start(request)
+    outcome = advance(run, training.steps)
+    seconds = time.perf_counter() - began
+    worst = min(run.curve[-1].accuracy) if run.curve else 0.0
+    return _Run(outcome is RunOutcome.SOLVED, seconds, run.step, worst)
