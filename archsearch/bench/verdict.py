@@ -91,18 +91,24 @@ def measure(
     for name in designs:
         tasks = [(DESIGNS[name], tuple(cells), training, seed) for seed in range(seeds)]
         found = [answer for _, answer in run_each(_run, tasks, preload="archsearch.evaluate")]
-        runs = [answer for answer in found if not isinstance(answer, Lost)]
-        solved = [run for run in runs if run.solved]
-        yield VerdictBench(
-            design=name,
-            cells=f"{len(cells)} cells to {max(c.length for c in cells)}",
-            seeds=seeds,
-            solved=len(solved),
-            seconds=statistics.median(r.seconds for r in solved) if solved else None,
-            steps=statistics.median(r.step for r in solved) if solved else None,
-            worst=tuple(run.worst for run in runs if not run.solved),
-            failures=tuple(answer.reason for answer in found if isinstance(answer, Lost)),
-        )
+        yield _result(name, cells, seeds, found)
+
+
+def _result(
+    name: str, cells: Sequence[Cell], seeds: int, found: Sequence[_Run | Lost]
+) -> VerdictBench:
+    runs = [answer for answer in found if not isinstance(answer, Lost)]
+    solved = [run for run in runs if run.solved]
+    return VerdictBench(
+        design=name,
+        cells=f"{len(cells)} cells to {max(c.length for c in cells)}",
+        seeds=seeds,
+        solved=len(solved),
+        seconds=statistics.median(r.seconds for r in solved) if solved else None,
+        steps=statistics.median(r.step for r in solved) if solved else None,
+        worst=tuple(run.worst for run in runs if not run.solved),
+        failures=tuple(answer.reason for answer in found if isinstance(answer, Lost)),
+    )
 
 
 def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> _Run:

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from archsearch.bench.scaling import Setting, _Prepared, _result, _Turn
+
+
+def test_a_turn_trains_asks_for_nothing_and_runs_an_empty_campaign() -> None:
+    turn = _Prepared((Setting("serial", 1), 2))()
+    assert len(turn.run_seconds) == 2
+    assert 0 < sum(turn.run_seconds) < turn.wall_seconds
+    assert turn.requests_per_second > 10
+    assert 0 < turn.trial_seconds < 5
+
+
+def test_speed_up_and_overhead_are_those_of_the_same_turn() -> None:
+    one, two = Setting("ray", 1), Setting("ray", 2)
+    turns = {
+        # 2 runs in 20 s; the second turn on a machine at half the speed
+        one: [_Turn(20, (10, 9), 100, 0.1), _Turn(40, (20, 18), 50, 0.2)],
+        two: [_Turn(20, (10, 10, 9, 9), 200, 0.1), _Turn(50, (20, 20, 20, 20), 100, 0.2)],
+    }
+    alone, both = _result(one, turns), _result(two, turns)
+    assert (alone.runs_per_minute, alone.speedup) == (4.5, 1.0)
+    assert alone.overhead == pytest.approx(0.05)
+    assert both.runs_per_minute == pytest.approx((12 + 4.8) / 2)
+    assert both.speedup == pytest.approx((2 + 1.6) / 2)
+    assert both.overhead == pytest.approx((0.05 + 0.2) / 2)
+    assert both.trial_milliseconds == pytest.approx(150)
