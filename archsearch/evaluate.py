@@ -21,6 +21,7 @@ import torch
 
 from archsearch._version import __version__
 from archsearch.costs import flops_at
+from archsearch.device import resolve
 from archsearch.errors import StoreError
 from archsearch.records import (
     Evaluation,
@@ -45,7 +46,9 @@ def evaluate(request: EvaluationRequest) -> Evaluation | Failure:
             if finished is not None:
                 return finished
         torch.set_num_threads(request.threads)
-        with _memory_limit(request.memory_limit_bytes):
+        # an accelerator's driver reserves far more than it uses
+        on_cpu = resolve(request.device).type == "cpu"
+        with _memory_limit(request.memory_limit_bytes if on_cpu else None):
             return _evaluate(request)
     except MemoryError as error:
         return _out_of_memory(request, str(error))

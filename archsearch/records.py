@@ -45,7 +45,8 @@ class EvaluationRequest(_Record):
         directory: Where to leave the rung; None leaves nothing.
         threads: CPU threads of the worker.
         deadline_seconds: The executor ends the worker after this long.
-        memory_limit_bytes: Largest data segment of the worker; None sets no limit.
+        memory_limit_bytes: Largest data segment of the worker on a CPU; None sets no limit.
+        device: Where the model is trained: ``auto``, or as torch names it.
     """
 
     schema_version: Literal[1] = 1

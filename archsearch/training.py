@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from archsearch.device import DeviceBatch, Feed, autocast, matmul_dtype, moved, resolve
 from archsearch.errors import StoreError
 from archsearch.loss import linear_cross_entropy, score_answers
 from archsearch.model import HybridModel, build_model, initialise
@@ -59,14 +60,6 @@ class Streams:
         return cls(init % 2**63, data, order, int(shared.generate_state(1, np.uint64)[0]))
 
 
-def matmul_dtype(precision: str, device: str) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively, unless float32 is asked for."""
-    if precision == "float32":
-        return torch.float32
-    native = device != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    return torch.bfloat16 if precision == "bfloat16" or native else torch.float32
-
-
 def rate_at(step: int, config: TrainingConfig) -> float:
     """Learning rate of a step: linear warm-up, then a cosine to zero at the full budget."""
     warmup = max(1, round(config.warmup_fraction * config.steps))
@@ -85,12 +78,20 @@ class Run:
     task: MQARConfig
     config: TrainingConfig
     streams: Streams
-    device: str
+    device: torch.device
     dtype: torch.dtype
     step: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
     loss_sum: float = 0.0
     loss_count: int = 0
+
+    def __post_init__(self) -> None:
+        self.feed = Feed(self.train_batch, self.device)
+
+    def hidden_at(self, batch: DeviceBatch) -> Tensor:
+        """Hidden states at the labelled positions, in float32."""
+        with autocast(self.device, self.dtype):
+            return self.model.hidden_at(batch.tokens, batch.positions).float()
 
     def cell_of(self, step: int) -> Cell:
         """Cells follow one another in shuffled cycles: every cycle holds each cell once."""
@@ -106,12 +107,6 @@ class Run:
         return self.task.batch(cell, Split.TRAIN, step, size, self.streams.data)
 
 
-def _tensors(batch: Batch, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    parts = (batch.tokens, batch.query_positions, batch.answers)
-    tokens, positions, answers = (torch.from_numpy(p).to(device, torch.int64) for p in parts)
-    return tokens, positions, answers
-
-
 def start(request: EvaluationRequest) -> Run:
     """A run at step 0.
 
@@ -122,7 +117,8 @@ def start(request: EvaluationRequest) -> Run:
     streams = Streams.of(request.seed)
     model = build_model(request.architecture, task.vocab_size, task.longest_length)
     initialise(model, streams.init)
-    model.to(request.device)
+    device = resolve(request.device)
+    model.to(device)
     matrices, others = decay_groups(model)
     optimizer = torch.optim.AdamW(
         [
@@ -132,8 +128,8 @@ def start(request: EvaluationRequest) -> Run:
         lr=request.training.learning_rate,
         fused=True,
     )
-    dtype = matmul_dtype(request.training.precision, request.device)
-    return Run(model, optimizer, task, request.training, streams, request.device, dtype)
+    dtype = matmul_dtype(request.training.precision, device)
+    return Run(model, optimizer, task, request.training, streams, device, dtype)
 
 
 def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -167,12 +163,12 @@ def train_step(run: Run, mark: Callable[[str], None] = _unmarked) -> float:
         run: Is advanced by one step.
         mark: Called with the name of each of the ``PHASES`` when it ends.
     """
-    tokens, positions, answers = _tensors(run.train_batch(run.step), run.device)
+    batch = run.feed(run.step)
     mark("data")
     run.model.train()
-    hidden = run.model.hidden_at(tokens, positions)
+    hidden = run.hidden_at(batch)
     mark("forward")
-    loss = linear_cross_entropy(hidden, run.model.embedding.weight, answers.flatten(), run.dtype)
+    loss = linear_cross_entropy(hidden, run.model.embedding.weight, batch.answers, run.dtype)
     mark("loss")
     penalty = run.model.penalty()
     total = loss if penalty is None else loss + penalty
@@ -243,10 +239,9 @@ def _score(run: Run, cell: Cell, split: Split, queries: int) -> CellScore:
     run.model.eval()
     correct, log_probability, distance = [], [], []
     for batch in _held_out(run, cell, split, queries):
-        tokens, positions, answers = _tensors(batch, run.device)
-        hidden = run.model.hidden_at(tokens, positions)
+        there = moved(batch, run.device)
         weight = run.model.embedding.weight
-        scores = score_answers(hidden, weight, answers.flatten(), run.dtype)
+        scores = score_answers(run.hidden_at(there), weight, there.answers, run.dtype)
         correct.append(scores.correct.cpu().numpy())
         log_probability.append(scores.log_probability.double().cpu().numpy())
         distance.append(batch.key_distance.ravel())
@@ -342,7 +337,7 @@ def restore(request: EvaluationRequest, path: Path) -> Run:
                     continue
                 run.optimizer.state[parameter] = {
                     # the fused optimizer wants its step count beside the parameter
-                    key: file.get_tensor(f"adam.{key}.{name}").to(request.device)
+                    key: file.get_tensor(f"adam.{key}.{name}").to(run.device)
                     for key in _ADAM_STATE
                 }
         run.step = progress["step"]

@@ -29,7 +29,6 @@ from archsearch.training import (
     advance,
     decay_groups,
     load_weights,
-    matmul_dtype,
     rate_at,
     restore,
     save,
@@ -262,17 +261,6 @@ def test_scores_count_the_queries_that_were_asked_for() -> None:
         mean = sum(b.accuracy * b.queries for b in cell.by_distance) / cell.queries
         assert mean == pytest.approx(cell.accuracy)
         assert cell.log_probability < 0
-
-
-@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
-def test_precisions(precision: str) -> None:
-    dtype = matmul_dtype(precision, "cpu")
-    assert dtype in (torch.float32, torch.bfloat16)
-    if precision != "auto":
-        assert str(dtype) == f"torch.{precision}"
-    run = start(request(training={"precision": precision}))
-    assert run.dtype == dtype
-    assert advance(run, 2) is RunOutcome.PAUSED
 
 
 def test_weights_are_refused_if_they_are_anothers(tmp_path: Path) -> None:

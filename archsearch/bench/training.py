@@ -56,6 +56,8 @@ class TrainerSpeed(NamedTuple):
         flops_per_second: Of the useful FLOPs of a step: three times forward, head at the labelled
             positions, whatever the trainer computes beyond that.
         peak_mebibytes: Of the process.
+        start_milliseconds: From the request to a network, its weights and the first batch, in a
+            process that has built one before; archsearch's trainer alone, else 0.
         phase_milliseconds: Medians, by phase; archsearch's trainer alone.
     """
 
@@ -65,6 +67,7 @@ class TrainerSpeed(NamedTuple):
     tokens_per_second: float
     flops_per_second: float
     peak_mebibytes: float
+    start_milliseconds: float
     phase_milliseconds: dict[str, float]
 
 
@@ -105,6 +108,7 @@ class TrainingBench(NamedTuple):
 
 class _Turn(NamedTuple):
     seconds: float
+    start_seconds: float
     phases: dict[str, float]
     peak_bytes: int
     precision: str
@@ -178,6 +182,7 @@ def _result(
                 tokens_per_second=statistics.median(rates[name]),
                 flops_per_second=batch * per_sequence / seconds,
                 peak_mebibytes=max(t.peak_bytes for t in found) / 2**20,
+                start_milliseconds=1e3 * statistics.median(t.start_seconds for t in found),
                 phase_milliseconds={
                     phase: 1e3 * statistics.median(t.phases[phase] for t in found)
                     for phase in found[0].phases
@@ -222,7 +227,8 @@ def _trainer(argument: tuple[str, Subject]) -> Callable[[], _Turn]:
 def _ours(subject: Subject) -> Callable[[], _Turn]:
     from archsearch.training import PHASES, start, train_step
 
-    run = start(request_of(subject))
+    request = request_of(subject)
+    run = start(request)
 
     def step() -> tuple[float, dict[str, float]]:
         phases: dict[str, float] = {}
@@ -240,7 +246,11 @@ def _ours(subject: Subject) -> Callable[[], _Turn]:
         steps = [step() for _ in range(_STEPS)]
         medians = {p: statistics.median(phases[p] for _, phases in steps) for p in PHASES}
         seconds = statistics.median(seconds for seconds, _ in steps)
-        return _Turn(seconds, medians, _peak_bytes(), str(run.dtype).removeprefix("torch."))
+        began = time.perf_counter()
+        start(request).train_batch(0)
+        begun = time.perf_counter() - began
+        precision = str(run.dtype).removeprefix("torch.")
+        return _Turn(seconds, begun, medians, _peak_bytes(), precision)
 
     return turn
 
@@ -263,7 +273,7 @@ def _naive(name: str, subject: Subject) -> Callable[[], _Turn]:
             run.model, optimizer, batch, run.config, number, labelled_only=name == NAIVE_LABELLED
         )
         number += 1
-        return _Turn(time.perf_counter() - began, {}, _peak_bytes(), "float32")
+        return _Turn(time.perf_counter() - began, 0.0, {}, _peak_bytes(), "float32")
 
     return turn
 

@@ -23,7 +23,7 @@ class LaunchOptions:
 
     Attributes:
         executor: Name of the executor.
-        device: Where models are trained.
+        device: Where models are trained: ``auto``, or as torch names it.
     """
 
     executor: str = "ray"
@@ -83,7 +83,7 @@ def launch(
 
 def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:
     """An equal share of this machine; other machines are not ours to judge."""
-    if how.options.address is not None or how.device != "cpu":
+    if how.options.address is not None:
         return None
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -83,7 +83,9 @@ def launch_options(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
     )
-    return LaunchOptions(executor, options, device="cuda" if gpus_per_trial else "cpu")
+    # Ray's workers see every accelerator, also those that no trial was given
+    given = executor == "serial" or gpus_per_trial
+    return LaunchOptions(executor, options, device="auto" if given else "cpu")
 
 
 def settings(file: CampaignFile, **overrides: object) -> Settings:

@@ -30,6 +30,9 @@ def train(
         float | None, typer.Option(min=1e-9, max=10, help="Another learning rate.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    device: Annotated[
+        str, typer.Option(help="Where to train: auto, cpu, or a device as torch names it.")
+    ] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Where to write the weights (safetensors).")
     ] = None,
@@ -64,6 +67,7 @@ def train(
         seed=described.seed if seed is None else RunSeed(campaign=seed),
         to_step=training.steps,
         threads=threads,
+        device=device,
     )
     outcome, run, scores = _train(request, print_to=sys.stderr)
     if out is not None:

@@ -63,6 +63,7 @@ def test_trainers_are_measured_in_turns() -> None:
     ours = found.trainers[0]
     assert tuple(ours.phase_milliseconds) == PHASES
     assert 0 < sum(ours.phase_milliseconds.values()) <= 1.5 * ours.step_milliseconds
+    assert ours.start_milliseconds > 0
     assert ours.tokens_per_second == pytest.approx(64e3 / ours.step_milliseconds)
     # 3 x (forward + head): the design at 16 tokens, and 2 labelled positions
     per_sequence = 3 * (2 * 3 * 16 * 16 + 8 * 16 * 16**2 + 4 * 136 * 16 + 2 * 2 * 8192 * 16)

@@ -74,6 +74,7 @@ def _show(found: list[TrainingBench], design: str) -> None:
         Column("of GEMM", rank=1),
         Column("head", rank=2),
         Column("MiB", rank=1),
+        Column("start", rank=4),
         Column("data", rank=4),
         Column("forward", rank=3),
         Column("loss", rank=3),
@@ -95,10 +96,13 @@ def _show(found: list[TrainingBench], design: str) -> None:
                 share(result.step_share),
                 share(result.head_share),
                 f"{ours.peak_mebibytes:.0f}",
+                f"{ours.start_milliseconds:.1f}",
                 *(f"{ms:.1f}" for ms in ours.phase_milliseconds.values()),
             )
         )
     gemm = {k: max(r.gemm_flops_per_second[k] for r in found) for k in ("float32", "bfloat16")}
     peaks = ", ".join(f"{name} {human(rate, 'FLOP/s')}" for name, rate in gemm.items())
-    render.print_table(columns, table, title=f"{design}, one thread; phases in milliseconds")
+    render.print_table(
+        columns, table, title=f"{design}, one thread; start and phases in milliseconds"
+    )
     print(f"matrix products on this machine: {peaks}")
