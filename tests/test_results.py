@@ -43,7 +43,10 @@ def test_records_are_priced_and_named_as_today(campaign: Campaign) -> None:
         if record.price is None:
             assert record.outcome is TrialOutcome.INFEASIBLE
             continue
-        assert price(record.architecture, campaign.n_max, vocab_size=vocab_size) == record.price
+        today = price(record.architecture, campaign.n_max, vocab_size=vocab_size)
+        # what is executed is up to the algorithms of the version that trained it
+        executed = {"flops_executed": record.price.flops_executed}
+        assert today.model_copy(update=executed) == record.price
         assert record.architecture.digest == record.digest
         if record.campaign_key:
             assert campaign_key(record.architecture, campaign.n_max) == record.campaign_key

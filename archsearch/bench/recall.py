@@ -6,16 +6,15 @@ of them, not a search. Results are kept line by line in a file; a run that is in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from archsearch.architecture import Architecture, Block, Component, Scalar
+from archsearch.bench import _journal
 from archsearch.bench._processes import Lost, run_each
 from archsearch.canonical import canonicalise
 from archsearch.costs import price
-from archsearch.errors import StoreError
 from archsearch.mixers import specs
 from archsearch.protocol import TrainingConfig
 from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind, RunSeed
@@ -25,6 +24,7 @@ D_MODEL = 64
 RATES = (3e-3, 1e-2, 1e-3)
 """The most telling first, so that an unfinished study is worth reading."""
 STEPS = 600
+BATCH_TOKENS = 16_384
 CELLS = ((64, 4), (128, 8), (256, 16))
 """(length, pairs)."""
 
@@ -129,12 +129,12 @@ def study(
         for mixer in mixers
         if (str(mixer), rate, seed, steps) not in done
     ]
-    _prepare(path)
+    _journal.prepare(path)
     for task, result in run_each(_run, wanted, preload="archsearch.evaluate", count=workers):
         if isinstance(result, Lost):
             result = Failure(kind=FailureKind.CRASHED, message=result.reason)
         row = _row(task, result)
-        _append(path, row)
+        _journal.append(path, row._asdict())
         yield row
 
 
@@ -144,24 +144,9 @@ def read(path: Path) -> list[RecallRow]:
     Raises:
         StoreError: A line is damaged.
     """
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
-    # a last line without its end was being written when the study was killed
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            data = json.loads(line)
-            rows.append(RecallRow(**{**data, "accuracy": tuple(data["accuracy"])}))
-        except (ValueError, TypeError, KeyError):
-            raise StoreError(
-                f"{path}:{number}: not a result of this study; remove the line to have it run again"
-            ) from None
-    return rows
+    return _journal.read(
+        path, lambda data: RecallRow(**{**data, "accuracy": tuple(data["accuracy"])})
+    )
 
 
 def best(rows: Iterable[RecallRow]) -> dict[str, RecallRow]:
@@ -179,32 +164,13 @@ def mean(row: RecallRow) -> float:
     return sum(row.accuracy) / len(row.accuracy) if row.accuracy else 0.0
 
 
-def _prepare(path: Path) -> None:
-    """Makes the file, or cuts off a line that was not written to its end."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _append(path: Path, row: RecallRow) -> None:
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(row._asdict()) + "\n")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-
-
 def _request(task: Task) -> EvaluationRequest:
     mixer, rate, steps, seed = task
     cells = tuple(Cell(length=length, pairs=pairs) for length, pairs in CELLS)
     return EvaluationRequest(
         architecture=canonicalise(design(mixer)),
         task=MQARConfig(vocab_size=8192, fillers="zero", cells=cells),
-        training=TrainingConfig(steps=steps, learning_rate=rate),
+        training=TrainingConfig(steps=steps, batch_tokens=BATCH_TOKENS, learning_rate=rate),
         seed=RunSeed(campaign=seed),
         to_step=steps,
     )

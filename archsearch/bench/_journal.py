@@ -1,0 +1,69 @@
+"""Results of a long study, one JSON object a line: appended as they come, never run twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from archsearch.errors import StoreError
+
+Row = TypeVar("Row")
+
+
+def read(path: Path, parse: Callable[[dict[str, Any]], Row]) -> list[Row]:
+    """The rows of a file, in the order in which they were written; none if there is no file.
+
+    Args:
+        path: JSON lines.
+        parse: Makes a row of an object; raises ValueError, TypeError or KeyError if it is none.
+
+    Raises:
+        StoreError: A line is damaged.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
+    # a last line without its end was being written when the study was killed
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(parse(json.loads(line)))
+        except (ValueError, TypeError, KeyError):
+            raise StoreError(
+                f"{path}:{number}: not a result of this study; remove the line to have it run again"
+            ) from None
+    return rows
+
+
+def prepare(path: Path) -> None:
+    """Makes the file, or cuts off a line that was not written to its end.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """Adds a line.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
