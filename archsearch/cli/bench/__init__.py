@@ -6,7 +6,7 @@ import importlib
 
 import typer
 
-SUBCOMMANDS = ("training", "verdict", "data", "scaling", "mixers", "recall")
+SUBCOMMANDS = ("training", "verdict", "data", "scaling", "protocol", "mixers", "recall")
 """In the order of the help."""
 
 bench = typer.Typer()

@@ -1,0 +1,329 @@
+"""Does a cheaper protocol of training judge designs as a dearer one does?
+
+Designs are trained under several protocols and seeds. Of each protocol: what its verdicts cost, and
+how its ranking of the designs agrees with that of a reference protocol, and with itself from seed
+to seed. Results are kept line by line in a file; a run that is in it is not repeated.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from archsearch.architecture import Architecture
+from archsearch.bench import _journal
+from archsearch.bench._processes import Lost, run_each
+from archsearch.canonical import canonicalise, readable
+from archsearch.objectives import capped_accuracy
+from archsearch.protocol import SOLVED_ACCURACY, TrainingConfig
+from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind, RunSeed
+from archsearch.space import RandomSuggest
+from archsearch.space.schema import CampaignFile
+from archsearch.tasks.mqar import MQARConfig
+
+TIE = 0.02
+"""Accuracies that are no further apart than this are tied."""
+
+_DRAWS_IN_VAIN = 1000
+
+FAILED = "failed"
+"""The outcome of a run that our code or the machine broke."""
+
+
+class Subject(NamedTuple):
+    """One run."""
+
+    architecture: Architecture
+    protocol: str
+    training: TrainingConfig
+    seed: int
+
+
+class ProtocolRow(NamedTuple):
+    """One run's result.
+
+    Attributes:
+        digest: Of the design.
+        protocol: Its name in the study.
+        training: The settings behind that name.
+        cells: Those tested.
+        step: Where the run ended: at the budget, or when it had passed every validation cell.
+        accuracy: By test cell; empty when the run failed or diverged.
+        tokens: Trained on until the end.
+        curve: (step, worst and mean accuracy of the validation cells), validation by validation.
+    """
+
+    design: str
+    digest: str
+    architecture: dict[str, Any]
+    protocol: str
+    training: dict[str, Any]
+    cells: tuple[str, ...]
+    seed: int
+    outcome: str
+    step: int
+    accuracy: tuple[float, ...]
+    tokens: int
+    seconds: float
+    curve: tuple[tuple[int, float, float], ...]
+    versions: dict[str, str]
+    detail: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells one run of the study from another."""
+        return self.digest, self.protocol, self.seed
+
+    @property
+    def score(self) -> float:
+        """The mean over the cells, each up to the success threshold, as a campaign scores."""
+        return capped_accuracy(self.accuracy) if self.accuracy else 0.0
+
+    @property
+    def solved(self) -> bool:
+        """Whether every test cell is solved."""
+        return bool(self.accuracy) and min(self.accuracy) >= SOLVED_ACCURACY
+
+
+class Agreement(NamedTuple):
+    """One protocol beside the reference.
+
+    Attributes:
+        designs: Designs that both were tried on.
+        solved: Runs that solved every cell, of all.
+        tokens: Until those ended; median, None if there is none.
+        seconds: Likewise, other work on the machine included.
+        tau: Kendall's tau-b between the two rankings, scores averaged over the seeds; None where
+            one of them ties everything.
+        own_tau: Of the protocol's own rankings by any two seeds, the mean; None with one seed.
+        missed: Designs that the reference solves (by most seeds) and this does not.
+    """
+
+    protocol: str
+    designs: int
+    runs: int
+    solved: int
+    tokens: float | None
+    seconds: float | None
+    tau: float | None
+    own_tau: float | None
+    missed: tuple[str, ...]
+
+
+def drawn(
+    file: CampaignFile, count: int, seed: int, exclude: Iterable[str] = ()
+) -> list[Architecture]:
+    """Different designs of a space at random, constraints ignored.
+
+    Args:
+        file: Has the space.
+        count: How many; fewer if a thousand draws in a row find no other.
+        seed: Of the draws.
+        exclude: Digests of designs not to take.
+    """
+    suggest = RandomSuggest(np.random.default_rng(np.random.SeedSequence(seed)))
+    found: dict[str, Architecture] = {}
+    known, misses = set(exclude), 0
+    while len(found) < count and misses < _DRAWS_IN_VAIN:
+        design = canonicalise(file.space.sample(suggest))
+        misses = misses + 1 if design.digest in known else 0
+        if not misses:
+            known.add(design.digest)
+            found[design.digest] = design
+    return list(found.values())
+
+
+def study(
+    designs: Sequence[Architecture],
+    protocols: Mapping[str, TrainingConfig],
+    task: MQARConfig,
+    path: Path,
+    *,
+    seeds: int = 1,
+    workers: int = 1,
+) -> Iterator[ProtocolRow]:
+    """Runs what the file does not hold yet, appends each result to it, and yields it.
+
+    Args:
+        designs: What is judged.
+        protocols: By name.
+        task: The same for all.
+        path: JSON lines; made if it is not there.
+        seeds: Runs of each design under each protocol.
+        workers: Processes, one thread each.
+
+    Raises:
+        StoreError: The file cannot be read or written.
+    """
+    done = {row.key for row in read(path) if row.outcome != FAILED}
+    wanted = [
+        (Subject(design, name, training, seed), task)
+        for seed in range(seeds)
+        for name, training in protocols.items()
+        for design in designs
+        if (design.digest, name, seed) not in done
+    ]
+    _journal.prepare(path)
+    for (subject, _), result in run_each(
+        _run, wanted, preload="archsearch.evaluate", count=workers
+    ):
+        if isinstance(result, Lost):
+            result = Failure(kind=FailureKind.CRASHED, message=result.reason)
+        row = _row(subject, task, result)
+        _journal.append(path, row._asdict())
+        yield row
+
+
+def read(path: Path) -> list[ProtocolRow]:
+    """The rows of a file, the last of each run, in the order in which they were written.
+
+    Raises:
+        StoreError: A line is damaged.
+    """
+    rows = _journal.read(path, _parsed)
+    return list({row.key: row for row in rows}.values())
+
+
+def agreements(rows: Sequence[ProtocolRow], reference: str) -> list[Agreement]:
+    """Each protocol of the rows beside the reference, the reference included."""
+    by_protocol: dict[str, list[ProtocolRow]] = {}
+    for row in rows:
+        if row.outcome != FAILED:
+            by_protocol.setdefault(row.protocol, []).append(row)
+    long_run = by_protocol.get(reference, [])
+    return [_agreement(name, found, long_run) for name, found in by_protocol.items()]
+
+
+def _agreement(name: str, rows: list[ProtocolRow], reference: list[ProtocolRow]) -> Agreement:
+    mine, theirs = _means(rows), _means(reference)
+    common = [digest for digest in mine if digest in theirs]
+    solved = [row for row in rows if row.solved]
+    own = _by_seed(rows)
+    taus = [
+        tau
+        for a, b in itertools.combinations(own.values(), 2)
+        if (tau := _tau_of(a, b)) is not None
+    ]
+    names = {row.digest: row.design for row in rows}
+    often_here, often_there = _mostly_solved(rows), _mostly_solved(reference)
+    return Agreement(
+        protocol=name,
+        designs=len(common),
+        runs=len(rows),
+        solved=len(solved),
+        tokens=statistics.median(r.tokens for r in solved) if solved else None,
+        seconds=statistics.median(r.seconds for r in solved) if solved else None,
+        tau=kendall_tau([mine[d] for d in common], [theirs[d] for d in common]),
+        own_tau=statistics.mean(taus) if taus else None,
+        missed=tuple(names[d] for d in common if d in often_there and d not in often_here),
+    )
+
+
+def kendall_tau(a: Sequence[float], b: Sequence[float], tie: float = TIE) -> float | None:
+    """Kendall's tau-b; scores no further apart than ``tie`` count as equal.
+
+    None where one side ties every pair.
+    """
+    agreement = untied_a = untied_b = 0
+    for (x, p), (y, q) in itertools.combinations(zip(a, b, strict=True), 2):
+        first, second = _sign(x - y, tie), _sign(p - q, tie)
+        agreement += first * second
+        untied_a += abs(first)
+        untied_b += abs(second)
+    scale = (untied_a * untied_b) ** 0.5
+    return agreement / scale if scale else None
+
+
+def _sign(difference: float, tie: float) -> int:
+    # 0.52 - 0.50 is a tie in any binary rounding
+    return 0 if abs(difference) <= tie + 1e-9 else 1 if difference > 0 else -1
+
+
+def _means(rows: Iterable[ProtocolRow]) -> dict[str, float]:
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        scores.setdefault(row.digest, []).append(row.score)
+    return {digest: statistics.mean(found) for digest, found in scores.items()}
+
+
+def _mostly_solved(rows: Iterable[ProtocolRow]) -> set[str]:
+    solved: dict[str, list[bool]] = {}
+    for row in rows:
+        solved.setdefault(row.digest, []).append(row.solved)
+    return {digest for digest, found in solved.items() if 2 * sum(found) > len(found)}
+
+
+def _by_seed(rows: Iterable[ProtocolRow]) -> dict[int, dict[str, float]]:
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        found.setdefault(row.seed, {})[row.digest] = row.score
+    return found
+
+
+def _tau_of(a: Mapping[str, float], b: Mapping[str, float]) -> float | None:
+    common = [digest for digest in a if digest in b]
+    return kendall_tau([a[d] for d in common], [b[d] for d in common])
+
+
+def _run(argument: tuple[Subject, MQARConfig]) -> Evaluation | Failure:
+    from archsearch.evaluate import evaluate
+
+    subject, task = argument
+    return evaluate(
+        EvaluationRequest(
+            architecture=subject.architecture,
+            task=task,
+            training=subject.training,
+            seed=RunSeed(campaign=subject.seed),
+            to_step=subject.training.steps,
+        )
+    )
+
+
+def _row(subject: Subject, task: MQARConfig, answer: Evaluation | Failure) -> ProtocolRow:
+    known: dict[str, Any] = {
+        "design": readable(subject.architecture),
+        "digest": subject.architecture.digest,
+        "architecture": subject.architecture.model_dump(mode="json"),
+        "protocol": subject.protocol,
+        "training": subject.training.model_dump(mode="json"),
+        "cells": tuple(str(cell) for cell in task.test_cells),
+        "seed": subject.seed,
+    }
+    if isinstance(answer, Failure):
+        return ProtocolRow(
+            **known,
+            outcome=FAILED,
+            step=0,
+            accuracy=(),
+            tokens=0,
+            seconds=0.0,
+            curve=(),
+            versions={},
+            detail=answer.message,
+        )
+    return ProtocolRow(
+        **known,
+        outcome=answer.outcome.value,
+        step=answer.step,
+        accuracy=tuple(cell.accuracy for cell in answer.test),
+        tokens=answer.step * subject.training.batch_tokens,
+        seconds=answer.seconds,
+        curve=tuple(
+            (point.step, min(point.accuracy), statistics.mean(point.accuracy))
+            for point in answer.curve
+        ),
+        versions={**answer.versions, "precision": answer.precision},
+        detail=answer.detail,
+    )
+
+
+def _parsed(data: dict[str, Any]) -> ProtocolRow:
+    lists = {key: tuple(data[key]) for key in ("cells", "accuracy")}
+    curve = tuple((int(s), float(w), float(m)) for s, w, m in data["curve"])
+    return ProtocolRow(**{**data, **lists, "curve": curve})

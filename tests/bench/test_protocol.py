@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archsearch.bench.protocol import (
+    ProtocolRow,
+    agreements,
+    drawn,
+    kendall_tau,
+    read,
+    study,
+)
+from archsearch.errors import InputError, StoreError
+from archsearch.protocol import TrainingConfig
+from archsearch.space import load
+from archsearch.tasks.mqar import Cell, MQARConfig
+from tests.conftest import ROOT
+from tests.helpers import design
+
+SPACE = ROOT / "search_spaces" / "quickstart.yaml"
+TASK = MQARConfig(vocab_size=64, cells=(Cell(length=16, pairs=2),))
+
+
+def short(steps: int) -> TrainingConfig:
+    return TrainingConfig(
+        steps=steps, batch_tokens=64, eval_every=2, validation_queries=8, test_queries=8
+    )
+
+
+def row(digest: str, protocol: str, *accuracy: float, seed: int = 0, **other: Any) -> ProtocolRow:
+    known: dict[str, Any] = {
+        "design": digest, "digest": digest, "architecture": {}, "protocol": protocol,
+        "training": {}, "cells": (), "seed": seed, "outcome": "finished", "step": 10,
+        "accuracy": accuracy, "tokens": 1000, "seconds": 1.0, "curve": (), "versions": {},
+    }  # fmt: skip
+    return ProtocolRow(**{**known, **other})
+
+
+def test_tau_by_hand() -> None:
+    assert kendall_tau([0.1, 0.5, 0.9], [0.2, 0.3, 0.4]) == 1.0
+    assert kendall_tau([0.1, 0.5, 0.9], [0.4, 0.3, 0.2]) == -1.0
+    # one of three pairs is tied on one side, the other two agree: 2 / sqrt(2 * 3)
+    assert kendall_tau([0.1, 0.5, 0.52], [0.1, 0.5, 0.9]) == pytest.approx(2 / 6**0.5)
+    assert kendall_tau([0.1, 0.11, 0.12], [0.1, 0.5, 0.9]) is None
+    assert kendall_tau([0.3], [0.4]) is None
+
+
+scores = st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=2, max_size=12)
+
+
+@given(scores)
+def test_tau_is_symmetric_and_bounded(pairs: list[tuple[int, int]]) -> None:
+    a, b = ([p[i] / 100 for p in pairs] for i in (0, 1))
+    found = kendall_tau(a, b)
+    assert found == kendall_tau(b, a)
+    assert found is None or -1 - 1e-12 <= found <= 1 + 1e-12
+    with_itself = kendall_tau(a, a)
+    assert with_itself is None or with_itself == pytest.approx(1)
+
+
+def test_a_protocol_is_held_against_the_reference() -> None:
+    rows = [
+        row("a", "long", 1.0, 0.995), row("b", "long", 0.99, 0.99), row("c", "long", 0.5, 0.3),
+        row("a", "fast", 0.99, 0.999, tokens=400, seconds=4.0), row("b", "fast", 0.99, 0.98),
+        row("c", "fast", 0.4, 0.2), row("a", "fast", 1.0, 1.0, seed=1, tokens=600, seconds=8.0),
+        row("b", "fast", 0.99, 0.97, seed=1), row("c", "fast", 0.99, 0.99, seed=1),
+        row("d", "fast", 0.1, 0.1), row("c", "fast", seed=2, outcome="failed"),
+    ]  # fmt: skip
+    fast, long_run = sorted(agreements(rows, "long"), key=lambda a: a.protocol)
+    assert (long_run.designs, long_run.runs, long_run.solved) == (3, 3, 2)
+    assert long_run.tau == 1.0
+    assert long_run.own_tau is None
+    assert long_run.missed == ()
+    assert (fast.designs, fast.runs, fast.solved) == (3, 7, 3)
+    assert (fast.tokens, fast.seconds) == (600, 4.0)
+    # a and b tie on both sides, both stand before c
+    assert fast.tau == pytest.approx(1.0)
+    # the first seed: a = b > c; the second: all tied, so it says nothing
+    assert fast.own_tau is None
+    assert fast.missed == ("b",)
+
+
+def test_a_run_that_diverged_scores_nothing() -> None:
+    assert row("a", "p", outcome="diverged").score == 0.0
+    assert not row("a", "p", outcome="diverged").solved
+    # the mean over the cells, none counted beyond the success threshold
+    assert row("a", "p", 1.0, 0.5).score == pytest.approx((0.995 + 0.5) / 2)
+
+
+def test_designs_are_drawn_once_and_none_of_another_study() -> None:
+    file = load(SPACE)
+    first = drawn(file, 6, seed=3)
+    assert first == drawn(file, 6, seed=3)
+    assert first != drawn(file, 6, seed=4)
+    digests = [d.digest for d in first]
+    assert len(set(digests)) == 6
+    assert all(file.space.contains(d) for d in first)
+    others = {d.digest for d in drawn(file, 6, seed=3, exclude=digests)}
+    assert not others & set(digests)
+    # a space that is used up ends the draws
+    everything = drawn(file, 10_000, seed=0)
+    assert 6 < len(everything) < 1000
+
+
+def test_a_study_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "rows.jsonl"
+    designs = [design("short_conv", "attention", d_model=8), design("short_conv", d_model=8)]
+    protocols = {"fast": short(2), "long": short(4)}
+    found = []
+    for result in study(designs, protocols, TASK, path, seeds=2):
+        found.append(result)
+        if len(found) == 3:
+            break
+    path.write_text(path.read_text() + '{"torn')
+    found += study(designs, protocols, TASK, path, seeds=2)
+    assert read(path) == found
+    assert {r.key for r in found} == {
+        (d.digest, p, s) for d, p, s in itertools.product(designs, protocols, (0, 1)) for d in [d]
+    }
+    for result in found:
+        assert result.outcome == "finished"
+        assert result.step == protocols[result.protocol].steps
+        assert result.tokens == 64 * result.step
+        assert len(result.accuracy) == len(TASK.cells)
+        assert [point[0] for point in result.curve] == list(range(2, result.step + 1, 2))
+    assert list(study(designs, protocols, TASK, path, seeds=2)) == []
+    path.write_text('{"design": 1}\n')
+    with pytest.raises(StoreError, match=r"rows\.jsonl:1: not a result of this study"):
+        read(path)
+
+
+def test_variants_are_checked_all_at_once() -> None:
+    from archsearch.cli.bench.protocol import OWN, _protocols
+
+    base = short(4)
+    found = _protocols(base, ["steps=8 learning_rate=1e-2", "precision=float32"])
+    assert list(found) == [OWN, "steps=8 learning_rate=1e-2", "precision=float32"]
+    assert found["steps=8 learning_rate=1e-2"] == base.model_copy(
+        update={"steps": 8, "learning_rate": 0.01}
+    )
+    with pytest.raises(InputError) as caught:
+        _protocols(base, ["step=8", "steps=0", "steps=x"])
+    assert len(caught.value.problems) == 3
+    assert "unknown setting 'step'; did you mean 'steps'?" in caught.value.problems[0]
+    assert "steps: " in caught.value.problems[1]
