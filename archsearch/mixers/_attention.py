@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.mixers._heads import HeadedSpec
-from archsearch.mixers._module import FEW, SequenceMixer, State, taken
+from archsearch.mixers._module import SequenceMixer, State, taken
 from archsearch.mixers._softmax_attention import softmax_attention
 from archsearch.mixers._window import WindowBlocks, window_blocks
 from archsearch.mixers.base import MixerContext
@@ -133,6 +133,7 @@ class HeadedAttention(SequenceMixer):
     def __init__(self, spec: HeadedSpec, context: MixerContext) -> None:
         super().__init__(spec, context)
         width = context.d_model
+        self.headed = spec
         self.num_heads = spec.num_heads
         self.num_kv_heads = spec.num_kv_heads or spec.num_heads
         self.head_width = width // spec.num_heads
@@ -177,7 +178,7 @@ class HeadedAttention(SequenceMixer):
 
     def at(self, x_BLD: Tensor, position_BM: Tensor, *tokens: Tensor) -> Tensor:
         length = x_BLD.shape[1]
-        if FEW * position_BM.shape[1] > length:
+        if position_BM.shape[1] * length > self.headed.executed_pairs(length):
             return super().at(x_BLD, position_BM, *tokens)
         q, k, v = self._heads_at(x_BLD, position_BM)
         k, v = spread(k, self.num_heads), spread(v, self.num_heads)

@@ -38,6 +38,12 @@ class HeadedSpec(MixerSpec):
         """2d^2 for queries and output, 2d^2 G/H for keys and values."""
         return 2 * d_model * (d_model + self.key_width(d_model))
 
+    def executed_pairs(self, length: int) -> int:
+        """Pairs of a query and a key that the fast form multiplies, in each head."""
+        cost, width = self.cost(self.num_heads, length), self.num_heads
+        projections = 2 * length * self.projection_params(width)
+        return (cost.flops_executed - projections) // (4 * width)
+
     def problems(self, d_model: int) -> list[str]:
         found = head_problems(d_model, self.num_heads)
         if self.num_kv_heads and self.num_heads % self.num_kv_heads:

@@ -81,7 +81,7 @@ def attention_at(
     log_decay_BHL: Tensor | None,
     position_BM: Tensor,
 ) -> Tensor:
-    """Of the queries at M positions alone, (B, H, M, V): for few of them the cheapest form.
+    """Of the queries at M positions alone, (B, H, M, V): for up to a chunk's worth of them.
 
     Decays as in ``decayed_attention``, or None.
     """

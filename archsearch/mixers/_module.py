@@ -46,15 +46,11 @@ def taken(x_BLD: Tensor, position_BM: Tensor) -> Tensor:
     return x_BLD.gather(1, position_BM[..., None].expand(-1, -1, x_BLD.shape[-1]))
 
 
-FEW = 8
-"""Positions are few when they are at most one in so many."""
-
-
 class SequenceMixer(nn.Module):
     """Maps x of shape (B, L, D) to y of the same shape, causally; owns no residual and no norm.
 
     A mixer whose spec says ``reads_tokens`` takes the token ids (B, L) as a second argument, in
-    its reference too, and (B,) as the last argument of ``step``.
+    its reference too, as the last of ``at``, and (B,) as the last argument of ``step``.
 
     Attributes:
         penalty: An auxiliary loss left by the last forward pass in training mode, or None.

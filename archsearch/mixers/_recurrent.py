@@ -23,7 +23,8 @@ from archsearch.mixers._linear_attention import (
     recurrent_attention,
     recurrent_step,
 )
-from archsearch.mixers._module import FEW, SequenceMixer, State, taken
+from archsearch.mixers._linear_cost import CHUNK
+from archsearch.mixers._module import SequenceMixer, State, taken
 
 NORM_EPS = 1e-5
 LEAST_STEP, LARGEST_STEP = 1e-3, 0.1
@@ -73,7 +74,8 @@ class RecurrentMixer(SequenceMixer):
 
     def at(self, x_BLD: Tensor, position_BM: Tensor, *tokens: Tensor) -> Tensor:
         streams = self.streams(x_BLD, positions(x_BLD))
-        few = FEW * position_BM.shape[1] <= x_BLD.shape[1]
+        # a chunk's worth of queries reads all keys at no more than the chunks cost
+        few = position_BM.shape[1] <= CHUNK
         with torch.autocast(x_BLD.device.type, enabled=False):
             if few and not self.per_channel:
                 y_BHMV = run_at(streams, position_BM)

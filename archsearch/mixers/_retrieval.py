@@ -59,6 +59,16 @@ def graded(score: Tensor) -> Tensor:
     return (score * (2.0**26 if score.dtype == torch.float64 else 2.0**12)).round()
 
 
+def exact_scores(query: Tensor, key: Tensor) -> Tensor:
+    """Products (..., M, K) in float32 at least, under autocast too.
+
+    A choice between near scores does not survive half precision.
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    with torch.autocast(query.device.type, enabled=False):
+        return query.to(wide) @ key.to(wide).transpose(-1, -2)
+
+
 @torch.no_grad()
 def best_blocks(score_XK: Tensor, count: int) -> Tensor:
     """The N = ``count`` blocks of largest score, (..., N); of equal ones, the earliest.

@@ -1,8 +1,9 @@
 """Softmax attention on the CPU as matrix products that the processor is fast at.
 
-torch's fused kernel is built for long rows. At the lengths of training, plain products over blocks
-of queries take 0.6 to 0.9 of its time, forwards and backwards together. Elsewhere (another device,
-half precision, very long sequences) the fused kernel serves. The results are the same.
+torch's fused kernel is built for long rows. At the lengths of training and with one head of 64,
+plain products over blocks of queries take 0.6 to 0.9 of its time, forwards and backwards together.
+Elsewhere (another device, half precision, scores that the caches cannot hold) the fused kernel
+serves. The results are the same.
 
 Axes: Z batch and heads, L length, Q queries, T keys, E width of a head, V width of a value.
 """
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from archsearch.mixers._softmax_cost import BLOCK, causal_in_blocks
+from archsearch.mixers._softmax_cost import BLOCK, MOST_SCORES, causal_in_blocks
 
 
 def causal_attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor) -> Tensor:
@@ -33,9 +34,10 @@ def causal_attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor) -> Tensor:
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Attention of queries (..., Q, E) to keys (..., T, E) where the mask (..., Q, T) is true.
 
-    Every query needs a key.
+    Every query needs a key. The axes in front are the same for all three.
     """
-    if not _plain(q):
+    num_scores = q.shape[:-1].numel() * k.shape[-2]
+    if not _plain(q) or num_scores > MOST_SCORES:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     y: Tensor = _MaskedAttention.apply(q, k, v, mask)  # type: ignore[no-untyped-call]
     return y

@@ -5,6 +5,9 @@ from __future__ import annotations
 BLOCK = 64
 """Queries of a block, which meet the keys up to its end: the fastest of 32 to 512, measured."""
 
+MOST_SCORES = 2**22
+"""Of a masked pattern in a batch: 16 MB, about where torch's fused kernel begins to win."""
+
 _LONGEST = 4096
 """Above this length (times heads) the kept scores of a batch would be large: 134 MB here, of 16,384
 tokens. torch's fused kernel, which is as fast there, keeps none."""

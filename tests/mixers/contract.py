@@ -271,10 +271,38 @@ class _SizeRecorder(TorchDispatchMode):
 
 
 @torch.no_grad()
-def largest_tensor(module: nn.Module, length: int, width: int = WIDTH) -> int:
-    """Elements of the largest tensor that a forward pass over one sequence makes."""
+def largest_tensor(
+    module: nn.Module, length: int, width: int = WIDTH, *, num_positions: int = 0
+) -> int:
+    """Elements of the largest tensor that a forward pass over one sequence makes.
+
+    Of all positions, or of so many alone.
+    """
     recorder = _SizeRecorder()
     x = noise(1, length, width=width).float()
+    position = torch.arange(num_positions)[None] * (length // max(num_positions, 1))
+    module.float()
     with fused_attention_replaced(), recorder:
-        module.float()(x)
+        if num_positions:
+            module.at(x, position)
+        else:
+            module(x)
     return recorder.largest
+
+
+@torch.no_grad()
+def half_precision_error(module: nn.Module, length: int, position_BM: Tensor) -> float:
+    """Relative L2 distance of the outputs under autocast, at all positions or at some alone."""
+    x = noise(2, length).float()
+    module.float()
+    forms: tuple[Callable[[], Tensor], ...] = (
+        lambda: module(x), lambda: module.at(x, position_BM),
+    )  # fmt: skip
+    worst = 0.0
+    for form in forms:
+        exact = form()
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = form().float()
+        error = float((rounded - exact).norm() / exact.norm())
+        worst = max(worst, error if error == error else float("inf"))
+    return worst

@@ -193,6 +193,10 @@ def test_memory_is_sub_quadratic_where_growth_is(name: str, options: dict[str, A
 def test_nothing_large_is_kept_for_each_position(name: str, options: dict[str, Any]) -> None:
     module = contract.build(name, options, width=WIDE)
     assert contract.largest_tensor(module, LONG, WIDE) <= MOST_PER_INPUT * LONG * WIDE
+    if specs.get(name).kind == "sequence":
+        for few in (LONG // 64, LONG // 8):
+            largest = contract.largest_tensor(module, LONG, WIDE, num_positions=few)
+            assert largest <= MOST_PER_INPUT * LONG * WIDE, few
 
 
 @each(CASES)
@@ -273,6 +277,13 @@ def test_runs_in_mixed_precision(name: str, options: dict[str, Any], dtype: torc
     assert y.isfinite().all()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+@each([c for c in FULL if c in SEQUENCE and c in QUIET])
+def test_half_precision_is_near_single(name: str, options: dict[str, Any]) -> None:
+    module = contract.build(name, options, rotary=turns(name, options)).eval()
+    position = torch.tensor([[3, 69, 40], [0, 8, 55]])
+    assert contract.half_precision_error(module, 70, position) < 0.05
 
 
 @each(RUNNING)

@@ -121,6 +121,47 @@ def test_an_outer_product_at_each_position_is_caught() -> None:
     assert contract.largest_tensor(_Toy(_prefix_sum, _prefix_sum), 512, WIDE) <= allowed
 
 
+class _ToyAt(_Toy):
+    """One whose ``at`` is ``plain``, which is given the positions too."""
+
+    def at(self, x_BLD: Tensor, position_BM: Tensor, *tokens: Tensor) -> Tensor:
+        return self.scale * self.plain(x_BLD, position_BM)
+
+
+def _few_rows_of_a_dense_matrix(x_BLD: Tensor, position_BM: Tensor) -> Tensor:
+    past_BML = torch.arange(x_BLD.shape[1]) <= position_BM[..., None]
+    return past_BML.to(x_BLD.dtype) @ x_BLD
+
+
+def test_few_positions_of_a_dense_matrix_are_caught() -> None:
+    toy = _ToyAt(_prefix_sum, _few_rows_of_a_dense_matrix)
+    position = torch.tensor([[5, 30]])
+    assert contract.error_at(toy, contract.noise(1, 33), position) < 1e-9
+    length, allowed = 16 * WIDE * MOST_PER_INPUT, 16 * WIDE**2 * MOST_PER_INPUT**2
+    assert contract.largest_tensor(toy, length, WIDE) <= allowed
+    assert contract.largest_tensor(toy, length, WIDE, num_positions=length // 8) > allowed
+
+
+def test_other_outputs_at_few_positions_are_caught() -> None:
+    position = torch.tensor([[5, 30]])
+    for wrong in (
+        lambda x, p: _few_rows_of_a_dense_matrix(x, p) + 1e-6,
+        lambda x, p: _few_rows_of_a_dense_matrix(x, p.sort(descending=True).values),
+        lambda x, p: _few_rows_of_a_dense_matrix(x.detach(), p) + 0 * x[:, :2],
+    ):
+        assert contract.error_at(_ToyAt(_prefix_sum, wrong), contract.noise(1, 33), position) > 1e-9
+
+
+def test_nonsense_in_half_precision_is_caught() -> None:
+    def half(x_BLD: Tensor, scale: float) -> Tensor:
+        return x_BLD * scale if torch.is_autocast_enabled("cpu") else x_BLD
+
+    position = torch.tensor([[5, 30], [0, 1]])
+    for scale, caught in ((1.01, False), (-1.0, True), (float("nan"), True)):
+        toy = _Toy(lambda x, scale=scale: half(x, scale), _prefix_sum)
+        assert (contract.half_precision_error(toy, 33, position) > 0.05) is caught
+
+
 def test_dense_fused_attention_is_caught() -> None:
     def fused(x_BLD: Tensor) -> Tensor:
         x = x_BLD[:, None]

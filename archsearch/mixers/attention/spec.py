@@ -21,7 +21,8 @@ class Attention(HeadedSpec):
     def cost(self, d_model: int, length: int) -> MixerCost:
         """4Nd^2(1 + G/H) for the projections; 4d per pair.
 
-        Useful: N(N+1)/2 pairs. Executed: whole blocks, or all N^2.
+        Useful: N(N+1)/2 pairs. Executed: whole blocks of queries, as on a CPU in float32, while N
+        times the heads is at most 4,096; all N^2 in longer sequences.
         """
         projections = 2 * length * self.projection_params(d_model)
         executed = projections + 4 * executed_causal_pairs(length, self.num_heads) * d_model

@@ -22,6 +22,7 @@ from archsearch.mixers._retrieval import (
     best_blocks,
     block_means,
     counters,
+    exact_scores,
     graded,
 )
 from archsearch.mixers.base import MixerContext
@@ -68,10 +69,9 @@ class GroupedCrossAttentionModule(RetrievalMixer):
         return self.merge(F.pad(y_BHLE[:, :, :served], (0, 0, 2 * size, 0)))
 
     def _scores(self, end_BMD: Tensor, landmark_BKD: Tensor) -> Tensor:
-        # a choice between near scores does not survive half precision
         end_BMD = end_BMD.to(self.retrieval_norm.weight.dtype)
         query_BMD = self.retrieval_norm(end_BMD) / self.context.d_model**0.5
-        return query_BMD @ landmark_BKD.transpose(1, 2)
+        return exact_scores(query_BMD, landmark_BKD)
 
     def _choice(self, score_BMK: Tensor, slots: int) -> tuple[Tensor, Tensor]:
         """Chunks and their weights, each (B, M, N), of the ends of chunks 1, 2, ..., M.

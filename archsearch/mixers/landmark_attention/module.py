@@ -20,6 +20,7 @@ from archsearch.mixers._retrieval import (
     best_blocks,
     block_means,
     counters,
+    exact_scores,
     graded,
 )
 from archsearch.mixers.base import MixerContext
@@ -65,7 +66,7 @@ class LandmarkAttentionModule(RetrievalMixer):
         """Scores (B, H, M, K) of the landmarks before the queries' blocks, -inf of the others."""
         (landmark,) = self.turned(landmark_BGKE, first=size - 1, stride=size)
         scaled = q_BHME / self.head_width**0.5
-        score = scaled @ spread(landmark, self.num_heads).transpose(-1, -2)
+        score = exact_scores(scaled, spread(landmark, self.num_heads))
         block_K = torch.arange(score.shape[3], device=score.device)
         return score.masked_fill(block_K >= position_M[:, None] // size, float("-inf"))
 

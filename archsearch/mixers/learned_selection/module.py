@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.mixers._module import State
@@ -46,7 +47,7 @@ class LearnedSelectionModule(SelectedAttention):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         length = x_BLD.shape[1]
-        logit_BL = self.gate(x_BLD).squeeze(-1)
+        logit_BL = self._logits(x_BLD)
         open_BL = self._picked(logit_BL.detach())
         position_BM, filled_BM = select_in_chunks(open_BL, *self.spec.caps(length))
         weight_BM = logit_BL.gather(1, position_BM).sigmoid() * filled_BM
@@ -54,6 +55,13 @@ class LearnedSelectionModule(SelectedAttention):
         # empty slots add 0 to the position that they point at
         y_BMD = self.attend(x_BLD, position_BM) * weight_BM[..., None]
         return place(y_BMD, position_BM, length)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Of the gate, in float32 at least, under autocast too: they are compared."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        weight, bias = self.gate.weight.to(wide), self.gate.bias.to(wide)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.to(wide), weight, bias).squeeze(-1)
 
     def _picked(self, logit_BL: Tensor) -> Tensor:
         """Whom the rule picks before the cap; the order of logits is that of scores."""
@@ -94,7 +102,7 @@ class LearnedSelectionModule(SelectedAttention):
 
     def reference(self, x_BLD: Tensor) -> Tensor:
         batch, length = x_BLD.shape[:2]
-        score_BL = self.gate(x_BLD).squeeze(-1).sigmoid()
+        score_BL = self._logits(x_BLD).sigmoid()
         served_BL = torch.zeros_like(score_BL)
         cap, chunk = self.spec.caps(length)
         for b in range(batch):
@@ -112,7 +120,7 @@ class LearnedSelectionModule(SelectedAttention):
         return {**super().initial_state(batch, length), "best": best}
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
-        logit_B1 = self.gate(x_BD)
+        logit_B1 = self._logits(x_BD)[:, None]
         open_B, best, served_B = logit_B1[:, 0] > 0, state["best"], state["served"]
         cap, chunk = self.spec.caps(int(state["length"][0]))
         if int(state["position"][0]) % chunk == 0:

@@ -26,6 +26,7 @@ from archsearch.mixers._retrieval import (
     best_blocks,
     block_means,
     counters,
+    exact_scores,
     graded,
 )
 from archsearch.mixers.base import MixerContext, reach_at
@@ -80,11 +81,11 @@ class NativeSparseAttentionModule(RetrievalMixer):
         batch, heads, length, width = q_BHLE.shape
         groups = self.num_kv_heads
         q = (q_BHLE / width**0.5).reshape(batch, groups, heads // groups * length, width)
-        score = q @ k_BGKE.transpose(-1, -2)
+        score = exact_scores(q, k_BGKE)
         score = score.view(batch, groups, heads // groups, length, k_BGKE.shape[2])
         before_LK = torch.arange(k_BGKE.shape[2], device=q.device) < block_L[:, None]
         weight = score.masked_fill(~before_LK, float("-inf")).softmax(-1)
-        y_BHLE = (weight.flatten(2, 3) @ v_BGKE).view(batch, heads, length, width)
+        y_BHLE = (weight.flatten(2, 3).to(v_BGKE.dtype) @ v_BGKE).view(batch, heads, length, width)
         return y_BHLE, weight.detach().sum(2)
 
     def _selected(
