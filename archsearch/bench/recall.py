@@ -40,8 +40,20 @@ VARIANTS: dict[str, tuple[dict[str, Scalar], ...]] = {
 FAILED = "failed"
 """The outcome of a run that our code or the machine broke."""
 
-Task = tuple[Component, float, int, int]
-"""Mixer, learning rate, steps, seed."""
+
+class Task(NamedTuple):
+    """One run to be made."""
+
+    mixer: Component
+    learning_rate: float
+    steps: int
+    batch_tokens: int
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, float, int, int, int]:
+        """As of its row."""
+        return str(self.mixer), self.learning_rate, self.steps, self.batch_tokens, self.seed
 
 
 class RecallRow(NamedTuple):
@@ -77,9 +89,10 @@ class RecallRow(NamedTuple):
     detail: str = ""
 
     @property
-    def key(self) -> tuple[str, float, int, int]:
+    def key(self) -> tuple[str, float, int, int, int]:
         """What tells one run of the study from another."""
-        return self.mixer, self.learning_rate, self.seed, self.steps
+        tokens = self.protocol["batch_tokens"]
+        return self.mixer, self.learning_rate, self.steps, tokens, self.seed
 
 
 def design(mixer: Component) -> Architecture:
@@ -104,6 +117,7 @@ def study(
     *,
     rates: Sequence[float] = RATES,
     steps: int = STEPS,
+    batch_tokens: int = BATCH_TOKENS,
     seed: int = 0,
     workers: int = 1,
 ) -> Iterator[RecallRow]:
@@ -116,6 +130,7 @@ def study(
         path: JSON lines; made if it is not there.
         rates: Learning rates.
         steps: Budget of a run.
+        batch_tokens: Tokens of a batch.
         seed: Of weights and data.
         workers: Processes, one thread each.
 
@@ -123,12 +138,8 @@ def study(
         StoreError: The file cannot be read or written.
     """
     done = {row.key for row in read(path) if row.outcome != FAILED}
-    wanted = [
-        (mixer, rate, steps, seed)
-        for rate in rates
-        for mixer in mixers
-        if (str(mixer), rate, seed, steps) not in done
-    ]
+    planned = [Task(m, rate, steps, batch_tokens, seed) for rate in rates for m in mixers]
+    wanted = [task for task in planned if task.key not in done]
     _journal.prepare(path)
     for task, result in run_each(_run, wanted, preload="archsearch.evaluate", count=workers):
         if isinstance(result, Lost):
@@ -144,9 +155,13 @@ def read(path: Path) -> list[RecallRow]:
     Raises:
         StoreError: A line is damaged.
     """
-    return _journal.read(
-        path, lambda data: RecallRow(**{**data, "accuracy": tuple(data["accuracy"])})
-    )
+    return _journal.read(path, _parsed)
+
+
+def _parsed(data: dict[str, Any]) -> RecallRow:
+    row = RecallRow(**{**data, "accuracy": tuple(data["accuracy"])})
+    hash(row.key)  # that it has one
+    return row
 
 
 def best(rows: Iterable[RecallRow]) -> dict[str, RecallRow]:
@@ -165,14 +180,15 @@ def mean(row: RecallRow) -> float:
 
 
 def _request(task: Task) -> EvaluationRequest:
-    mixer, rate, steps, seed = task
     cells = tuple(Cell(length=length, pairs=pairs) for length, pairs in CELLS)
     return EvaluationRequest(
-        architecture=canonicalise(design(mixer)),
+        architecture=canonicalise(design(task.mixer)),
         task=MQARConfig(vocab_size=8192, fillers="zero", cells=cells),
-        training=TrainingConfig(steps=steps, batch_tokens=BATCH_TOKENS, learning_rate=rate),
-        seed=RunSeed(campaign=seed),
-        to_step=steps,
+        training=TrainingConfig(
+            steps=task.steps, batch_tokens=task.batch_tokens, learning_rate=task.learning_rate
+        ),
+        seed=RunSeed(campaign=task.seed),
+        to_step=task.steps,
     )
 
 
@@ -183,14 +199,13 @@ def _run(task: Task) -> Evaluation | Failure:
 
 
 def _row(task: Task, answer: Evaluation | Failure) -> RecallRow:
-    mixer, rate, steps, seed = task
     request = _request(task)
     cost = price(request.architecture, request.task.longest_test_length)
     known: dict[str, Any] = {
-        "mixer": str(mixer),
-        "learning_rate": rate,
-        "seed": seed,
-        "steps": steps,
+        "mixer": str(task.mixer),
+        "learning_rate": task.learning_rate,
+        "seed": task.seed,
+        "steps": task.steps,
         "flops": cost.flops,
         "state_floats": cost.state_floats,
         "growth": cost.growth_text,

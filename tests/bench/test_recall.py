@@ -10,6 +10,7 @@ from archsearch.bench.recall import (
     CELLS,
     VARIANTS,
     RecallRow,
+    Task,
     _row,
     best,
     design,
@@ -27,7 +28,10 @@ CONV = Component(name="short_conv")
 
 
 def row(mixer: str, rate: float, *accuracy: float) -> RecallRow:
-    return RecallRow(mixer, rate, 0, 5, "finished", 5, accuracy, 1.0, 10, 2, "N", "0" * 16, {}, {})
+    protocol = {"batch_tokens": 16_384}
+    return RecallRow(
+        mixer, rate, 0, 5, "finished", 5, accuracy, 1.0, 10, 2, "N", "0" * 16, protocol, {}
+    )
 
 
 def test_every_sequence_mixer_is_a_subject_and_can_be_built() -> None:
@@ -42,7 +46,7 @@ def test_every_sequence_mixer_is_a_subject_and_can_be_built() -> None:
 def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     path = tmp_path / "new" / "rows.jsonl"
     (first,) = study([CONV], path, rates=(1e-2,), steps=1)
-    assert first.key == ("short_conv", 1e-2, 0, 1)
+    assert first.key == ("short_conv", 1e-2, 1, 16_384, 0)
     assert (first.outcome, first.step) == ("finished", 1)
     assert len(first.accuracy) == len(CELLS)
     assert first.flops == 2 * 6 * 64 * 256
@@ -83,7 +87,7 @@ def test_the_best_rate_has_the_highest_mean() -> None:
 
 def test_a_failed_run_is_a_row_and_is_taken_up_again(tmp_path: Path) -> None:
     failure = Failure(kind=FailureKind.ERROR, message="no luck")
-    found = _row((CONV, 1e-3, 1, 0), failure)
+    found = _row(Task(CONV, 1e-3, 1, 16_384, 0), failure)
     assert (found.outcome, found.accuracy, found.detail) == ("failed", (), "no luck")
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(found._asdict()) + "\n")

@@ -27,6 +27,7 @@ def recall(
         typer.Option(help="A learning rate; 1e-3, 3e-3 and 1e-2 unless given.", show_default=False),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Budget of a run.")] = 600,
+    batch_tokens: Annotated[int, typer.Option(min=256, help="Tokens of a batch.")] = 16_384,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and data.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0 only shows FILE.")] = 1,
     as_json: AsJson = False,
@@ -52,6 +53,7 @@ def recall(
             out,
             rates=rate or study.RATES,
             steps=steps,
+            batch_tokens=batch_tokens,
             seed=seed,
             workers=workers,
         )
