@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from archsearch.mixers._module import taken
 from archsearch.model import HybridModel
 from archsearch.protocol import TrainingConfig
 from archsearch.tasks.base import Batch
@@ -55,7 +56,8 @@ def step(
     model.train()
     optimizer.zero_grad()
     if labelled_only:
-        logits = model.hidden_at(tokens, positions) @ model.embedding.weight.T
+        # every layer computes every position, as a straightforward trainer would have it
+        logits = taken(model.hidden(tokens), positions).flatten(0, 1) @ model.embedding.weight.T
         loss = F.cross_entropy(logits, answers.flatten())
     else:
         labels = torch.full_like(tokens, _NO_LABEL).scatter_(1, positions, answers)

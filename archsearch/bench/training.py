@@ -53,8 +53,10 @@ class TrainerSpeed(NamedTuple):
     Attributes:
         batch: Sequences.
         step_milliseconds: Median.
-        flops_per_second: Of the useful FLOPs of a step: three times forward, head at the labelled
-            positions, whatever the trainer computes beyond that.
+        flops_per_second: Of the useful FLOPs of a step: three times forward of whole layers, head
+            at the labelled positions, whatever the trainer computes beyond that or leaves out. Few
+            labels in long sequences let archsearch leave out most of the last layer: this then
+            exceeds what the processor does.
         peak_mebibytes: Of the process.
         start_milliseconds: From the request to a network, its weights and the first batch, in a
             process that has built one before; archsearch's trainer alone, else 0.
