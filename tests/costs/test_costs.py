@@ -50,7 +50,8 @@ def test_two_layers_by_hand():
     assert found == Price(
         n_max=256,
         flops=2 * 3 * 256 * 64 + projections + 4 * 64 * (256 * 257 // 2),
-        flops_executed=2 * 3 * 258 * 64 + projections + 4 * 64 * 256**2,
+        # blocks of 64 queries meet 64, 128, 192 and 256 keys
+        flops_executed=2 * 3 * 258 * 64 + projections + 4 * 64 * 64 * (64 + 128 + 192 + 256),
         params=(3 * 64 + 64) + 4 * 64**2 + 3 * 2 * 64,
         embedding_params=8192 * 64,
         state_floats=2 * 64 + 2 * 256 * 64,
