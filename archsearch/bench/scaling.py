@@ -1,7 +1,6 @@
 """How campaigns scale: workers against one worker, and what the orchestration itself costs.
 
-Every executor lives in a process of its own for the whole bench, so that it is warm, and they take
-turns.
+Settings take turns, each in fresh processes; workers are warm before the clock runs.
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.bench._processes import Lost, Standing
@@ -55,6 +53,10 @@ training: {steps: 1}
 objectives: [accuracy, flops]
 search: {sampler: random, trials: 40}
 """
+
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Setting(NamedTuple):
@@ -104,24 +106,17 @@ def measure(*, steps: int, repeats: int = 5) -> list[ScalingBench]:
 
     Args:
         steps: Of a training run; it decides about how long one takes.
-        repeats: Turns, behind one that is not counted.
+        repeats: Turns.
 
     Raises:
         ClusterError: A setting failed; the reason.
     """
     turns: dict[Setting, list[_Turn]] = {setting: [] for setting in SETTINGS}
-    with ExitStack() as stack:
-        standing = {
-            s: stack.enter_context(Standing(_Prepared, (s, steps), as_worker=False))
-            for s in SETTINGS
-        }
-        for turn in range(repeats + 1):
-            for setting, process in standing.items():
-                found = process.call()
-                if isinstance(found, Lost):
-                    raise ClusterError(f"{setting}: {found.reason}")
-                if turn:
-                    turns[setting].append(found)
+    for _ in range(repeats):
+        for setting in SETTINGS:
+            trained = _in_a_process(_Requests, (setting, steps), setting)
+            empty = _in_a_process(_EmptyCampaign, setting, setting)
+            turns[setting].append(_Turn(*trained, empty))
     return [_result(setting, turns) for setting in SETTINGS]
 
 
@@ -144,29 +139,45 @@ def _result(setting: Setting, turns: dict[Setting, list[_Turn]]) -> ScalingBench
     )
 
 
-class _Prepared:
-    """What a process does in each turn."""
+def _in_a_process(prepare: Callable[[T], Callable[[], R]], argument: T, setting: Setting) -> R:
+    """What a fresh process answers: Ray starts only once in each."""
+    with Standing(prepare, argument, as_worker=False) as process:
+        found = process.call()
+    if isinstance(found, Lost):
+        raise ClusterError(f"{setting}: {found.reason}")
+    return found
+
+
+class _Requests:
+    """Wall seconds of training runs, seconds of each, and empty requests per second."""
 
     def __init__(self, argument: tuple[Setting, int]) -> None:
         self.setting, self.steps = argument
 
-    def __call__(self) -> _Turn:
+    def __call__(self) -> tuple[float, tuple[float, ...], float]:
         runs = [_request(self.steps, seed) for seed in range(2 * self.setting.workers)]
-        with self._executor() as executor:
+        options = ExecutorOptions(workers=self.setting.workers, function=_SERVE)
+        with executors.get(self.setting.executor)(options) as executor:
             # every worker has imported what it needs before the clock runs
             _carried_out(executor, [_request(2, 0)] * 2 * self.setting.workers)
             wall, answers = _carried_out(executor, runs)
             empty, _ = _carried_out(executor, [_request(_NOTHING, 0)] * _EMPTY_REQUESTS)
-        return _Turn(
-            wall_seconds=wall,
-            run_seconds=tuple(answer.seconds for answer in answers),
-            requests_per_second=_EMPTY_REQUESTS / empty,
-            trial_seconds=_empty_trial_seconds(self.setting),
-        )
+        return wall, tuple(answer.seconds for answer in answers), _EMPTY_REQUESTS / empty
 
-    def _executor(self) -> Executor:
+
+class _EmptyCampaign:
+    """Seconds from one told trial to the next in a campaign whose workers do nothing."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    def __call__(self) -> float:
+        file, clock = loads(_EMPTY_CAMPAIGN), _Clock()
         options = ExecutorOptions(workers=self.setting.workers, function=_SERVE)
-        return executors.get(self.setting.executor)(options)
+        with tempfile.TemporaryDirectory() as folder:
+            campaign = Campaign.create(file, Path(folder), new_settings(file))
+            launch(campaign, LaunchOptions(self.setting.executor, options), clock, Stop())
+        return (clock.told[-1] - clock.told[0]) / (len(clock.told) - 1)
 
 
 def serve(request: EvaluationRequest) -> Evaluation | Failure:
@@ -233,13 +244,3 @@ class _Clock:
 
     def update(self, snapshot: Snapshot) -> None:
         pass
-
-
-def _empty_trial_seconds(setting: Setting) -> float:
-    """Seconds from one told trial to the next in a campaign whose workers do nothing."""
-    file, clock = loads(_EMPTY_CAMPAIGN), _Clock()
-    options = ExecutorOptions(workers=setting.workers, function=_SERVE)
-    with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign.create(file, Path(folder), new_settings(file))
-        launch(campaign, LaunchOptions(setting.executor, options), clock, Stop())
-    return (clock.told[-1] - clock.told[0]) / (len(clock.told) - 1)

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from archsearch.bench.scaling import Setting, _Prepared, _result, _Turn
+from archsearch.bench.scaling import Setting, _EmptyCampaign, _Requests, _result, _Turn
 
 
-def test_a_turn_trains_asks_for_nothing_and_runs_an_empty_campaign() -> None:
-    turn = _Prepared((Setting("serial", 1), 2))()
-    assert len(turn.run_seconds) == 2
-    assert 0 < sum(turn.run_seconds) < turn.wall_seconds
-    assert turn.requests_per_second > 10
-    assert 0 < turn.trial_seconds < 5
+def test_a_turn_trains_and_asks_for_nothing() -> None:
+    wall, seconds, rate = _Requests((Setting("serial", 1), 2))()
+    assert len(seconds) == 2
+    assert 0 < sum(seconds) < wall
+    assert rate > 10
+
+
+def test_a_turn_runs_an_empty_campaign() -> None:
+    assert 0 < _EmptyCampaign(Setting("serial", 1))() < 5
 
 
 def test_speed_up_and_overhead_are_those_of_the_same_turn() -> None:
