@@ -68,7 +68,7 @@ class _Block(nn.Module):
             self.parallel = modules.get(block.parallel.name)(spec_of(block.parallel), context)
             self.parallel_reads_tokens = specs.get(block.parallel.name).reads_tokens
             self.gates = nn.Parameter(torch.empty(2, context.d_model))
-        self.channel_name = block.channel.name
+        self.channel_reads_past = specs.get(block.channel.name).reads_past
         channel = spec_of(block.channel)
         self.channel_norm: nn.Module | None = None
         self.channel: Mixer | None = None
@@ -76,35 +76,25 @@ class _Block(nn.Module):
             self.channel_norm = _norm(norm, context.d_model)
             self.channel = modules.get(block.channel.name)(channel, context)
 
-    def forward(self, x_BLD: Tensor, tokens_BL: Tensor) -> Tensor:
-        u_BLD = self.norm(x_BLD)
-        if self.local_conv is not None:
-            u_BLD = self.local_conv(u_BLD)
-        y_BLD = self.sequence(u_BLD, tokens_BL) if self.reads_tokens else self.sequence(u_BLD)
-        if self.parallel is not None:
-            second = (u_BLD, tokens_BL) if self.parallel_reads_tokens else (u_BLD,)
-            y_BLD = self.gates[0] * y_BLD + self.gates[1] * self.parallel(*second)
-        x_BLD = x_BLD + y_BLD
-        if self.channel is not None and self.channel_norm is not None:
-            x_BLD = x_BLD + self.channel(self.channel_norm(x_BLD))
-        return x_BLD
-
-    def at(self, x_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor) -> Tensor:
-        """``forward`` at the given positions alone, (B, M, D)."""
-        if self.channel is not None and specs.get(self.channel_name).reads_past:
+    def forward(
+        self, x_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor | None = None
+    ) -> Tensor:
+        """All positions (B, L, D), or the given ones alone (B, M, D)."""
+        if position_BM is not None and self.channel_reads_past:
             return taken(self(x_BLD, tokens_BL), position_BM)
         u_BLD = self.norm(x_BLD)
         if self.local_conv is not None:
             u_BLD = self.local_conv(u_BLD)
-        y_BMD = _at(self.sequence, u_BLD, position_BM, tokens_BL, self.reads_tokens)
+        tokens = (tokens_BL,) if self.reads_tokens else ()
+        y = _mixed(self.sequence, u_BLD, position_BM, *tokens)
         if self.parallel is not None:
-            reads = self.parallel_reads_tokens
-            second = _at(self.parallel, u_BLD, position_BM, tokens_BL, reads)
-            y_BMD = self.gates[0] * y_BMD + self.gates[1] * second
-        x_BMD = taken(x_BLD, position_BM) + y_BMD
+            tokens = (tokens_BL,) if self.parallel_reads_tokens else ()
+            second = _mixed(self.parallel, u_BLD, position_BM, *tokens)
+            y = self.gates[0] * y + self.gates[1] * second
+        x = (x_BLD if position_BM is None else taken(x_BLD, position_BM)) + y
         if self.channel is not None and self.channel_norm is not None:
-            x_BMD = x_BMD + self.channel(self.channel_norm(x_BMD))
-        return x_BMD
+            x = x + self.channel(self.channel_norm(x))
+        return x
 
     @property
     def parts(self) -> dict[str, Mixer]:
@@ -112,7 +102,7 @@ class _Block(nn.Module):
         found: dict[str, Mixer] = {"sequence": self.sequence}
         if self.parallel is not None:
             found["parallel"] = self.parallel
-        if self.channel is not None and specs.get(self.channel_name).reads_past:
+        if self.channel is not None and self.channel_reads_past:
             found["channel"] = self.channel
         return found
 
@@ -162,11 +152,11 @@ class _Block(nn.Module):
             nn.init.constant_(self.gates, 0.5**0.5)
 
 
-def _at(
-    mixer: Mixer, u_BLD: Tensor, position_BM: Tensor, tokens_BL: Tensor, reads_tokens: bool
-) -> Tensor:
+def _mixed(mixer: Mixer, u_BLD: Tensor, position_BM: Tensor | None, *tokens: Tensor) -> Tensor:
     assert isinstance(mixer, SequenceMixer)
-    return mixer.at(u_BLD, position_BM, *([tokens_BL] if reads_tokens else []))
+    if position_BM is None:
+        return cast(Tensor, mixer(u_BLD, *tokens))
+    return mixer.at(u_BLD, position_BM, *tokens)
 
 
 class HybridModel(nn.Module):
@@ -232,7 +222,7 @@ class HybridModel(nn.Module):
         *others, last = self._blocks()
         for block in others:
             x_BLD = block(x_BLD, tokens_BL)
-        return self.final_norm(last.at(x_BLD, tokens_BL, position_BM)).flatten(0, 1)
+        return self.final_norm(last(x_BLD, tokens_BL, position_BM)).flatten(0, 1)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
         """Logits (B, L, V) at all positions."""

@@ -29,8 +29,7 @@ def test_the_device_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve("auto") == torch.device("cuda")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator")
-@pytest.mark.parametrize("name", ["cuda", "cuda:0", "gpu"])
+@pytest.mark.parametrize("name", ["cuda:99", "gpu"])
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(InputError, match=f"device '{name}' cannot be used here .*'auto' takes"):
         resolve(name)

@@ -12,7 +12,6 @@ from archsearch.errors import ArchsearchError
 from archsearch.tasks.base import Split
 from archsearch.tasks.mqar import Cell, MQARConfig
 
-VOCAB = 8192
 _LEAST_SECONDS = 0.2
 """Of a repeat, so that the clock does not matter."""
 
@@ -42,7 +41,7 @@ def measure(cells: Sequence[Cell], *, batch_tokens: int, repeats: int = 5) -> It
 
 def _rate(task: tuple[Cell, int, int]) -> DataBench:
     cell, size, repeats = task
-    config = MQARConfig(vocab_size=VOCAB, cells=(cell,))
+    config = MQARConfig(cells=(cell,))
     index = 0
 
     def repeat() -> float:

@@ -8,7 +8,6 @@ full attention over the same input: ratios hold although the machine's speed dri
 from __future__ import annotations
 
 import math
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.bench._processes import Lost, run_each
+from archsearch.bench.machine import peak_bytes
 from archsearch.mixers import specs
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ def _timing(task: tuple[str, int, int]) -> Timing:
 
     torch.set_num_threads(1)
     ours = _pass(name, length)
-    before = _peak_bytes()
+    before = peak_bytes()
     ours()
-    peak = _peak_bytes() - before
+    peak = peak_bytes() - before
     theirs = ours if name == YARDSTICK else _pass(YARDSTICK, length)
     theirs()
     pairs = [(theirs(), ours()) for _ in range(repeats)]
@@ -164,7 +164,3 @@ def _pass(name: str, length: int) -> Callable[[], float]:
         return time.perf_counter() - began
 
     return run
-
-
-def _peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -17,11 +17,11 @@ import numpy as np
 
 from archsearch.architecture import Architecture
 from archsearch.bench import _journal
-from archsearch.bench._processes import Lost, run_each
+from archsearch.bench._evaluations import FAILED, evaluate_each, result_of
 from archsearch.canonical import canonicalise, readable
 from archsearch.objectives import capped_accuracy
 from archsearch.protocol import SOLVED_ACCURACY, TrainingConfig
-from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind, RunSeed
+from archsearch.records import Evaluation, EvaluationRequest, Failure, RunSeed
 from archsearch.space import RandomSuggest
 from archsearch.space.schema import CampaignFile
 from archsearch.tasks.mqar import MQARConfig
@@ -30,9 +30,6 @@ TIE = 0.02
 """Accuracies that are no further apart than this are tied."""
 
 _DRAWS_IN_VAIN = 1000
-
-FAILED = "failed"
-"""The outcome of a run that our code or the machine broke."""
 
 
 class Subject(NamedTuple):
@@ -162,18 +159,15 @@ def study(
     """
     done = {row.key for row in read(path) if row.outcome != FAILED}
     wanted = [
-        (Subject(design, name, training, seed), task)
+        Subject(design, name, training, seed)
         for seed in range(seeds)
         for name, training in protocols.items()
         for design in designs
         if (design.digest, name, seed) not in done
     ]
     _journal.prepare(path)
-    for (subject, _), result in run_each(
-        _run, wanted, preload="archsearch.evaluate", count=workers
-    ):
-        if isinstance(result, Lost):
-            result = Failure(kind=FailureKind.CRASHED, message=result.reason)
+    requests = ((subject, _request(subject, task)) for subject in wanted)
+    for subject, result in evaluate_each(requests, workers=workers):
         row = _row(subject, task, result)
         _journal.append(path, row._asdict())
         yield row
@@ -270,18 +264,13 @@ def _tau_of(a: Mapping[str, float], b: Mapping[str, float]) -> float | None:
     return kendall_tau([a[d] for d in common], [b[d] for d in common])
 
 
-def _run(argument: tuple[Subject, MQARConfig]) -> Evaluation | Failure:
-    from archsearch.evaluate import evaluate
-
-    subject, task = argument
-    return evaluate(
-        EvaluationRequest(
-            architecture=subject.architecture,
-            task=task,
-            training=subject.training,
-            seed=RunSeed(campaign=subject.seed),
-            to_step=subject.training.steps,
-        )
+def _request(subject: Subject, task: MQARConfig) -> EvaluationRequest:
+    return EvaluationRequest(
+        architecture=subject.architecture,
+        task=task,
+        training=subject.training,
+        seed=RunSeed(campaign=subject.seed),
+        to_step=subject.training.steps,
     )
 
 
@@ -295,31 +284,15 @@ def _row(subject: Subject, task: MQARConfig, answer: Evaluation | Failure) -> Pr
         "cells": tuple(str(cell) for cell in task.test_cells),
         "seed": subject.seed,
     }
-    if isinstance(answer, Failure):
-        return ProtocolRow(
-            **known,
-            outcome=FAILED,
-            step=0,
-            accuracy=(),
-            tokens=0,
-            seconds=0.0,
-            curve=(),
-            versions={},
-            detail=answer.message,
-        )
+    curve = () if isinstance(answer, Failure) else answer.curve
+    result = result_of(answer)
     return ProtocolRow(
         **known,
-        outcome=answer.outcome.value,
-        step=answer.step,
-        accuracy=tuple(cell.accuracy for cell in answer.test),
-        tokens=answer.step * subject.training.batch_tokens,
-        seconds=answer.seconds,
+        **result,
+        tokens=result["step"] * subject.training.batch_tokens,
         curve=tuple(
-            (point.step, min(point.accuracy), statistics.mean(point.accuracy))
-            for point in answer.curve
+            (point.step, min(point.accuracy), statistics.mean(point.accuracy)) for point in curve
         ),
-        versions={**answer.versions, "precision": answer.precision},
-        detail=answer.detail,
     )
 
 

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from archsearch.architecture import Architecture, Block, Component, Scalar
+from archsearch.architecture import Architecture, Component, Scalar
 from archsearch.bench import _journal
-from archsearch.bench._processes import Lost, run_each
+from archsearch.bench._evaluations import FAILED, evaluate_each, result_of
+from archsearch.bench._subjects import behind_conv
 from archsearch.canonical import canonicalise
 from archsearch.costs import price
 from archsearch.mixers import specs
 from archsearch.protocol import TrainingConfig
-from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind, RunSeed
+from archsearch.records import Evaluation, EvaluationRequest, Failure, RunSeed
 from archsearch.tasks.mqar import Cell, MQARConfig
 
 D_MODEL = 64
@@ -35,10 +36,6 @@ VARIANTS: dict[str, tuple[dict[str, Scalar], ...]] = {
     "base_conv": ({"kernel_size": "long"},),
 }
 """Options that are tried beside the defaults, where what is published was measured with them."""
-
-
-FAILED = "failed"
-"""The outcome of a run that our code or the machine broke."""
 
 
 class Task(NamedTuple):
@@ -97,8 +94,7 @@ class RecallRow(NamedTuple):
 
 def design(mixer: Component) -> Architecture:
     """A short convolution, then the mixer."""
-    conv = Component(name="short_conv", options={"kernel_size": 3})
-    return Architecture(d_model=D_MODEL, blocks=(Block(sequence=conv), Block(sequence=mixer)))
+    return behind_conv(mixer, D_MODEL)
 
 
 def subjects(names: Sequence[str] | None = None) -> list[Component]:
@@ -141,9 +137,8 @@ def study(
     planned = [Task(m, rate, steps, batch_tokens, seed) for rate in rates for m in mixers]
     wanted = [task for task in planned if task.key not in done]
     _journal.prepare(path)
-    for task, result in run_each(_run, wanted, preload="archsearch.evaluate", count=workers):
-        if isinstance(result, Lost):
-            result = Failure(kind=FailureKind.CRASHED, message=result.reason)
+    requests = ((task, _request(task)) for task in wanted)
+    for task, result in evaluate_each(requests, workers=workers):
         row = _row(task, result)
         _journal.append(path, row._asdict())
         yield row
@@ -192,12 +187,6 @@ def _request(task: Task) -> EvaluationRequest:
     )
 
 
-def _run(task: Task) -> Evaluation | Failure:
-    from archsearch.evaluate import evaluate
-
-    return evaluate(_request(task))
-
-
 def _row(task: Task, answer: Evaluation | Failure) -> RecallRow:
     request = _request(task)
     cost = price(request.architecture, request.task.longest_test_length)
@@ -216,22 +205,4 @@ def _row(task: Task, answer: Evaluation | Failure) -> RecallRow:
             "batch_tokens": request.training.batch_tokens,
         },
     }
-    if isinstance(answer, Failure):
-        return RecallRow(
-            **known,
-            outcome=FAILED,
-            step=0,
-            accuracy=(),
-            seconds=0.0,
-            versions={},
-            detail=answer.message,
-        )
-    return RecallRow(
-        **known,
-        outcome=answer.outcome.value,
-        step=answer.step,
-        accuracy=tuple(cell.accuracy for cell in answer.test),
-        seconds=answer.seconds,
-        versions={**answer.versions, "precision": answer.precision},
-        detail=answer.detail,
-    )
+    return RecallRow(**known, **result_of(answer))

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from archsearch.architecture import Architecture, Block, Component
+from archsearch.architecture import Component
 from archsearch.bench._processes import Lost, Standing
+from archsearch.bench._subjects import behind_conv
 from archsearch.campaign.config import Campaign, new_settings
 from archsearch.campaign.launch import LaunchOptions, launch
 from archsearch.campaign.progress import Snapshot, Stop
@@ -203,9 +204,8 @@ def serve(request: EvaluationRequest) -> Evaluation | Failure:
 
 
 def _request(steps: int, seed: int) -> EvaluationRequest:
-    conv, attention = (Block(sequence=Component(name=n)) for n in ("short_conv", "attention"))
     return EvaluationRequest(
-        architecture=canonicalise(Architecture(d_model=64, blocks=(conv, attention))),
+        architecture=canonicalise(behind_conv(Component(name="attention"), 64)),
         task=MQARConfig(cells=(Cell(length=256, pairs=16),)),
         training=TrainingConfig(steps=steps),
         seed=RunSeed(campaign=seed),

@@ -7,7 +7,6 @@ others' the system's own.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,13 +15,13 @@ from typing import NamedTuple
 
 from archsearch.architecture import Architecture
 from archsearch.bench._processes import Lost, Standing
+from archsearch.bench.machine import peak_bytes
 from archsearch.costs import flops_at
 from archsearch.errors import ArchsearchError
 from archsearch.protocol import Precision, TrainingConfig
 from archsearch.records import EvaluationRequest, RunSeed
 from archsearch.tasks.mqar import Cell, MQARConfig
 
-VOCAB = 8192
 OURS = "archsearch"
 NAIVE = "naive"
 NAIVE_LABELLED = "naive, labelled positions"
@@ -116,12 +115,17 @@ class _Turn(NamedTuple):
     precision: str
 
 
+def task_of(subject: Subject) -> MQARConfig:
+    """The subject's cell alone."""
+    return MQARConfig(cells=(subject.cell,))
+
+
 def request_of(subject: Subject) -> EvaluationRequest:
     """A run of the subject on its cell alone."""
     tokens = subject.batch * subject.cell.length
     return EvaluationRequest(
         architecture=subject.architecture,
-        task=MQARConfig(vocab_size=VOCAB, cells=(subject.cell,)),
+        task=task_of(subject),
         training=TrainingConfig(batch_tokens=tokens, precision=subject.precision),
         seed=RunSeed(campaign=0),
         to_step=1000,
@@ -152,7 +156,7 @@ def measure(
             if isinstance(found, Lost):
                 raise ArchsearchError(found.reason)
             products.append(found)
-            for name in standing.keys() - failures.keys():
+            for name in [n for n in standing if n not in failures]:
                 answer = standing[name].call()
                 if isinstance(answer, Lost):
                     failures[name] = f"{name}: {answer.reason}"
@@ -169,7 +173,7 @@ def _result(
     failures: tuple[str, ...],
 ) -> TrainingBench:
     cell = subject.cell
-    vocabulary = 2 * VOCAB * subject.architecture.d_model * cell.pairs
+    vocabulary = 2 * task_of(subject).vocab_size * subject.architecture.d_model * cell.pairs
     per_sequence = 3.0 * (flops_at(subject.architecture, cell.length) + vocabulary)
     speeds, rates = [], {}
     for name, found in turns.items():
@@ -252,7 +256,7 @@ def _ours(subject: Subject) -> Callable[[], _Turn]:
         start(request).train_batch(0)
         begun = time.perf_counter() - began
         precision = str(run.dtype).removeprefix("torch.")
-        return _Turn(seconds, begun, medians, _peak_bytes(), precision)
+        return _Turn(seconds, begun, medians, peak_bytes(), precision)
 
     return turn
 
@@ -275,7 +279,7 @@ def _naive(name: str, subject: Subject) -> Callable[[], _Turn]:
             run.model, optimizer, batch, run.config, number, labelled_only=name == NAIVE_LABELLED
         )
         number += 1
-        return _Turn(time.perf_counter() - began, 0.0, {}, _peak_bytes(), "float32")
+        return _Turn(time.perf_counter() - began, 0.0, {}, peak_bytes(), "float32")
 
     return turn
 
@@ -298,7 +302,3 @@ def _gemm(_: None) -> Callable[[], dict[str, float]]:
         return 2 * _GEMM_SIZE**3 / min(times)
 
     return lambda: {name: once(dtype) for name, dtype in kinds.items()}
-
-
-def _peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

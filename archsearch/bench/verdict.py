@@ -1,8 +1,7 @@
 """Seconds and steps until a design has passed every cell: what a verdict costs.
 
-Each run has a process of its own, set up as a campaign's workers are, and trains by the protocol
-that the shipped spaces use. The clock begins before the model is built; the final test is no part
-of the verdict.
+Each run has a process of its own, set up as a campaign's workers are. The clock begins before the
+model is built; the final test is no part of the verdict.
 """
 
 from __future__ import annotations
@@ -12,39 +11,24 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from archsearch.architecture import Architecture, Block, Component
+from archsearch.architecture import Architecture, Component
 from archsearch.bench._processes import Lost, run_each
+from archsearch.bench._subjects import behind_conv
 from archsearch.canonical import canonicalise
 from archsearch.protocol import TrainingConfig
 from archsearch.records import EvaluationRequest, RunOutcome, RunSeed
 from archsearch.tasks.mqar import Cell, MQARConfig
 
-FOUR = (
-    Cell(length=64, pairs=4),
-    Cell(length=128, pairs=8),
-    Cell(length=256, pairs=16),
-    Cell(length=512, pairs=64),
-)
-FIVE = (*FOUR, Cell(length=2048, pairs=64, power_a=1.0))
-
-_CONV = Component(name="short_conv", options={"kernel_size": 3})
-
-
-def _behind_conv(d_model: int, mixer: Component, first: Component = _CONV) -> Architecture:
-    blocks = (Block(sequence=first), Block(sequence=mixer))
-    return canonicalise(Architecture(d_model=d_model, blocks=blocks))
-
-
 DESIGNS: dict[str, Architecture] = {
-    "attention, d = 64": _behind_conv(64, Component(name="attention")),
-    "attention, d = 32": _behind_conv(32, Component(name="attention")),
-    "learned selection, d = 64": _behind_conv(
-        64,
+    "attention, d = 64": behind_conv(Component(name="attention"), 64),
+    "attention, d = 32": behind_conv(Component(name="attention"), 32),
+    "learned selection, d = 64": behind_conv(
         Component(name="learned_selection", options={"cap": 256}),
+        64,
         Component(name="base_conv", options={"kernel_size": 3}),
     ),
-    "Based, d = 64": _behind_conv(64, Component(name="based")),
-    "DeltaNet, d = 128": _behind_conv(128, Component(name="delta_net")),
+    "Based, d = 64": behind_conv(Component(name="based"), 64),
+    "DeltaNet, d = 128": behind_conv(Component(name="delta_net"), 128),
 }
 """Two layers each: a short convolution (BaseConv before the selection), then the mixer."""
 
@@ -120,7 +104,7 @@ def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> _R
     design, cells, training, seed = task
     began = time.perf_counter()
     request = EvaluationRequest(
-        architecture=design,
+        architecture=canonicalise(design),
         task=MQARConfig(cells=cells, fillers="zero"),
         training=training,
         seed=RunSeed(campaign=seed),

@@ -133,7 +133,7 @@ class HeadedAttention(SequenceMixer):
     def __init__(self, spec: HeadedSpec, context: MixerContext) -> None:
         super().__init__(spec, context)
         width = context.d_model
-        self.headed = spec
+        self.spec = spec
         self.num_heads = spec.num_heads
         self.num_kv_heads = spec.num_kv_heads or spec.num_heads
         self.head_width = width // spec.num_heads
@@ -178,7 +178,7 @@ class HeadedAttention(SequenceMixer):
 
     def at(self, x_BLD: Tensor, position_BM: Tensor, *tokens: Tensor) -> Tensor:
         length = x_BLD.shape[1]
-        if position_BM.shape[1] * length > self.headed.executed_pairs(length):
+        if position_BM.shape[1] * length > self.spec.executed_pairs(length):
             return super().at(x_BLD, position_BM, *tokens)
         q, k, v = self._heads_at(x_BLD, position_BM)
         k, v = spread(k, self.num_heads), spread(v, self.num_heads)

@@ -46,6 +46,11 @@ def taken(x_BLD: Tensor, position_BM: Tensor) -> Tensor:
     return x_BLD.gather(1, position_BM[..., None].expand(-1, -1, x_BLD.shape[-1]))
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float32 at least: sums over the past and decays near 1 do not survive half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class SequenceMixer(nn.Module):
     """Maps x of shape (B, L, D) to y of the same shape, causally; owns no residual and no norm.
 

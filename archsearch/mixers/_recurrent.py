@@ -146,11 +146,6 @@ def positions(x_BLD: Tensor) -> Tensor:
     return torch.arange(x_BLD.shape[1], device=x_BLD.device)
 
 
-def wide(x: Tensor) -> Tensor:
-    """In float32 at least: sums over the past and decays near 1 do not survive half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def heads(x_BLD: Tensor, num_heads: int) -> Tensor:
     """(B, H, L, D / H)."""
     return x_BLD.reshape(*x_BLD.shape[:2], num_heads, -1).transpose(1, 2)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.mixers._linear_delta import delta_attention, delta_step, recurrent_delta
-from archsearch.mixers._module import SequenceMixer, State
-from archsearch.mixers._recurrent import heads, merged, unit, wide
+from archsearch.mixers._module import SequenceMixer, State, wide
+from archsearch.mixers._recurrent import heads, merged, unit
 from archsearch.mixers.base import MixerContext, MixerSpec
 from archsearch.mixers.short_conv.module import CausalDepthwiseConv
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from archsearch.mixers._attention import rotary_angles, rotate
 from archsearch.mixers._heads import HeadedSpec
-from archsearch.mixers._module import SequenceMixer, State
+from archsearch.mixers._module import SequenceMixer, State, wide
 from archsearch.mixers.base import MixerContext
 
 
@@ -64,9 +64,8 @@ def exact_scores(query: Tensor, key: Tensor) -> Tensor:
 
     A choice between near scores does not survive half precision.
     """
-    wide = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):
-        return query.to(wide) @ key.to(wide).transpose(-1, -2)
+        return wide(query) @ wide(key).transpose(-1, -2)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from archsearch.mixers._attention import (
     rotate,
     spread,
 )
-from archsearch.mixers._module import SequenceMixer, State
+from archsearch.mixers._module import SequenceMixer, State, taken
 from archsearch.mixers._selection_cost import SelectingSpec
 
 _RANKING_CHUNK = 64
@@ -121,8 +121,7 @@ class SelectedAttention(SequenceMixer):
     def attend(self, x_BLD: Tensor, position_BM: Tensor) -> Tensor:
         """Outputs (B, M, D) of the positions."""
         length = x_BLD.shape[1]
-        index_BMD = position_BM[..., None].expand(-1, -1, x_BLD.shape[2])
-        q = self._split(self.query(x_BLD.gather(1, index_BMD)))
+        q = self._split(self.query(taken(x_BLD, position_BM)))
         k, v = self._keys_values(x_BLD)
         if self.context.rotary:
             cos_LE, sin_LE = rotary_angles(length, self.head_width, q)

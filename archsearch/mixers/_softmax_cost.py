@@ -20,7 +20,10 @@ def causal_in_blocks(length: int, num_heads: int) -> bool:
 
 def executed_causal_pairs(length: int, num_heads: int) -> int:
     """Pairs of a query and a key that are multiplied, masked or not."""
-    if not causal_in_blocks(length, num_heads):
-        return length**2
+    return block_pairs(length) if causal_in_blocks(length, num_heads) else length**2
+
+
+def block_pairs(length: int) -> int:
+    """Pairs of blocks of queries with the keys up to their ends."""
     whole, rest = divmod(length, BLOCK)
     return BLOCK**2 * whole * (whole + 1) // 2 + rest * length

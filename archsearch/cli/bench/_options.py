@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from archsearch.architecture import Architecture
     from archsearch.tasks.mqar import Cell
 
-CELLS = ("64,4", "128,8", "256,16", "512,64", "2048,64")
-
 Repeats = Annotated[
     int, typer.Option(min=1, max=1000, help="Repeats, of which the median is shown.")
 ]
@@ -45,14 +43,15 @@ def cells_of(texts: list[str] | None) -> tuple[Cell, ...]:
     """
     from pydantic import ValidationError
 
+    from archsearch.bench._subjects import FIVE
     from archsearch.errors import InputError
     from archsearch.tasks.mqar import Cell
 
     cells, problems = [], []
-    for text in texts or CELLS:
+    for text in texts or ():
         found = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
         if found is None:
-            problems.append(f"--cell: got '{text}'; must be tokens and pairs, such as {CELLS[0]}")
+            problems.append(f"--cell: got '{text}'; must be tokens and pairs, such as 64,4")
             continue
         try:
             cells.append(Cell(length=int(found[1]), pairs=int(found[2])))
@@ -60,7 +59,7 @@ def cells_of(texts: list[str] | None) -> tuple[Cell, ...]:
             problems += [f"--cell {text}: {e['msg']}" for e in error.errors()]
     if problems:
         raise InputError(problems)
-    return tuple(cells)
+    return tuple(cells) or FIVE
 
 
 def design_of(text: str, d_model: int) -> Architecture:
@@ -72,7 +71,8 @@ def design_of(text: str, d_model: int) -> Architecture:
     """
     from pathlib import Path
 
-    from archsearch.architecture import Architecture, Block, Component
+    from archsearch.architecture import Component
+    from archsearch.bench._subjects import behind_conv
     from archsearch.canonical import canonicalise, check
     from archsearch.errors import InputError
     from archsearch.exporters import read
@@ -82,8 +82,6 @@ def design_of(text: str, d_model: int) -> Architecture:
         return read(Path(text)).architecture
     if specs.get(text).kind != "sequence":
         raise InputError(f"--design: '{text}' is no sequence mixer")
-    conv = Component(name="short_conv", options={"kernel_size": 3})
-    blocks = (Block(sequence=conv), Block(sequence=Component(name=text)))
-    design = Architecture(d_model=d_model, blocks=blocks)
+    design = behind_conv(Component(name=text), d_model)
     check(design)
     return canonicalise(design)

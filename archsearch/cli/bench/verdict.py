@@ -22,8 +22,9 @@ def verdict(
     as_json: AsJson = False,
 ) -> None:
     """Train designs until they pass every cell, on four cells and on five."""
+    from archsearch.bench._subjects import FIVE, FOUR
     from archsearch.bench.machine import describe
-    from archsearch.bench.verdict import DESIGNS, FIVE, FOUR, measure
+    from archsearch.bench.verdict import DESIGNS, measure
     from archsearch.cli import render
     from archsearch.errors import InputError, suggestion
     from archsearch.protocol import TrainingConfig

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, wide
+from archsearch.mixers._module import wide
+from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.based.spec import Based
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, wide
+from archsearch.mixers._module import wide
+from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.cosformer.spec import CosFormer
 

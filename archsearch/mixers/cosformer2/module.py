@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, turns, unit, wide
+from archsearch.mixers._module import wide
+from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, turns, unit
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.cosformer2.spec import CosFormer2
 

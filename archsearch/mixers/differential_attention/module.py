@@ -15,8 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from archsearch.mixers._attention import remember, rotary_angles, rotate, spread
 from archsearch.mixers._module import SequenceMixer, State
+from archsearch.mixers._softmax_cost import BLOCK
 from archsearch.mixers.base import MixerContext
-from archsearch.mixers.differential_attention.spec import BLOCK, DifferentialAttention
+from archsearch.mixers.differential_attention.spec import DifferentialAttention
 
 # Beyond this the maps of all blocks are too large to be kept for the backward pass.
 _LONGEST_KEPT = 1024

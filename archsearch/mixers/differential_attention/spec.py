@@ -7,10 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from archsearch.mixers._heads import HeadedSpec
+from archsearch.mixers._softmax_cost import block_pairs
 from archsearch.mixers.base import Citation, CostForm, MixerCost, causal_pairs
-
-BLOCK = 64
-"""Queries that are computed together; each block reads the keys up to its end."""
 
 
 class DifferentialAttention(HeadedSpec):
@@ -44,10 +42,8 @@ class DifferentialAttention(HeadedSpec):
 
         Multiplying each map with the values by itself would make it 6d per pair.
         """
-        whole, rest = divmod(length, BLOCK)
-        pairs = BLOCK**2 * whole * (whole + 1) // 2 + rest * length
         projections = 2 * length * self.projection_params(d_model)
-        executed = projections + 4 * pairs * d_model
+        executed = projections + 4 * block_pairs(length) * d_model
         return MixerCost(
             flops_useful=projections + 4 * causal_pairs(length) * d_model,
             flops_executed=executed,

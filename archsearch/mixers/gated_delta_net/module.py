@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._recurrent import draw_step_bias, wide
+from archsearch.mixers._module import wide
+from archsearch.mixers._recurrent import draw_step_bias
 from archsearch.mixers._recurrent_delta import DeltaMixer, Shape
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.gated_delta_net.spec import GatedDeltaNet

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, unit, wide
+from archsearch.mixers._module import wide
+from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, unit
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.gla.spec import RANK, GatedLinearAttention
 

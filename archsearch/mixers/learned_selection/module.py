@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._module import State
+from archsearch.mixers._module import State, wide
 from archsearch.mixers._noise import Noise
 from archsearch.mixers._selection import (
     SelectedAttention,
@@ -58,10 +58,8 @@ class LearnedSelectionModule(SelectedAttention):
 
     def _logits(self, x: Tensor) -> Tensor:
         """Of the gate, in float32 at least, under autocast too: they are compared."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        weight, bias = self.gate.weight.to(wide), self.gate.bias.to(wide)
         with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x.to(wide), weight, bias).squeeze(-1)
+            return F.linear(wide(x), wide(self.gate.weight), wide(self.gate.bias)).squeeze(-1)
 
     def _picked(self, logit_BL: Tensor) -> Tensor:
         """Whom the rule picks before the cap; the order of logits is that of scores."""

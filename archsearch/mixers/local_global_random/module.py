@@ -37,11 +37,11 @@ def draw_blocks(entropy: tuple[int, ...], others: np.ndarray, count: int) -> np.
 class LocalGlobalRandomModule(HeadedAttention):
     """See ``spec.LocalGlobalRandom``."""
 
+    spec: LocalGlobalRandom
     drawn: Tensor
 
     def __init__(self, spec: LocalGlobalRandom, context: MixerContext) -> None:
         super().__init__(spec, context)
-        self.spec = spec
         blocks = -(-context.max_length // spec.block_size)
         # a function of the options: no part of the weights, which fit every length
         self.register_buffer("drawn", self._draw(blocks), persistent=False)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.mixers._module import SequenceMixer, State
-from archsearch.mixers._recurrent import draw_step_bias, wide
+from archsearch.mixers._module import SequenceMixer, State, wide
+from archsearch.mixers._recurrent import draw_step_bias
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.mamba._scan import scan_step, selective_scan
 from archsearch.mixers.mamba.spec import EXPAND, TAPS, Mamba, runs

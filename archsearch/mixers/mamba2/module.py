@@ -14,8 +14,8 @@ from archsearch.mixers._linear_attention import (
     dense_decayed_attention,
     recurrent_step,
 )
-from archsearch.mixers._module import SequenceMixer, State
-from archsearch.mixers._recurrent import draw_step_bias, heads, merged, unit, wide
+from archsearch.mixers._module import SequenceMixer, State, wide
+from archsearch.mixers._recurrent import draw_step_bias, heads, merged, unit
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.mamba2.spec import EXPAND, TAPS, Mamba2
 from archsearch.mixers.short_conv.module import CausalDepthwiseConv

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.mixers._attention import rotate
-from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, turns, unit, wide
+from archsearch.mixers._module import wide
+from archsearch.mixers._recurrent import RecurrentMixer, Streams, heads, merged, turns, unit
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.retnet.spec import RetNet
 
