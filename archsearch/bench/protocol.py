@@ -193,8 +193,35 @@ def agreements(rows: Sequence[ProtocolRow], reference: str) -> list[Agreement]:
     return [_agreement(name, found, long_run) for name, found in by_protocol.items()]
 
 
+def score_ranges(rows: Iterable[ProtocolRow]) -> dict[str, tuple[float, float, float]]:
+    """Of each design, by digest: mean, least and greatest score over the seeds of these rows."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        if row.outcome != FAILED:
+            scores.setdefault(row.digest, []).append(row.score)
+    return {d: (statistics.mean(found), min(found), max(found)) for d, found in scores.items()}
+
+
+def mean_curve(rows: Iterable[ProtocolRow]) -> list[tuple[int, float]]:
+    """(tokens, validation accuracy, mean over cells and runs) at each validation of these rows.
+
+    A run that has ended keeps its last accuracy.
+    """
+    runs = [
+        [(step * row.training["batch_tokens"], mean) for step, _, mean in row.curve]
+        for row in rows
+        if row.curve
+    ]
+    marks = sorted({tokens for run in runs for tokens, _ in run})
+    return [(mark, statistics.mean(_at(run, mark) for run in runs)) for mark in marks]
+
+
+def _at(run: Sequence[tuple[int, float]], mark: int) -> float:
+    return max((found for found in run if found[0] <= mark), default=(0, 0.0))[1]
+
+
 def _agreement(name: str, rows: list[ProtocolRow], reference: list[ProtocolRow]) -> Agreement:
-    mine, theirs = _means(rows), _means(reference)
+    mine, theirs = score_ranges(rows), score_ranges(reference)
     common = [digest for digest in mine if digest in theirs]
     solved = [row for row in rows if row.solved]
     own = _by_seed(rows)
@@ -212,7 +239,7 @@ def _agreement(name: str, rows: list[ProtocolRow], reference: list[ProtocolRow])
         solved=len(solved),
         tokens=statistics.median(r.tokens for r in solved) if solved else None,
         seconds=statistics.median(r.seconds for r in solved) if solved else None,
-        tau=kendall_tau([mine[d] for d in common], [theirs[d] for d in common]),
+        tau=kendall_tau([mine[d][0] for d in common], [theirs[d][0] for d in common]),
         own_tau=statistics.mean(taus) if taus else None,
         missed=tuple(names[d] for d in common if d in often_there and d not in often_here),
     )
@@ -236,13 +263,6 @@ def kendall_tau(a: Sequence[float], b: Sequence[float], tie: float = TIE) -> flo
 def _sign(difference: float, tie: float) -> int:
     # 0.52 - 0.50 is a tie in any binary rounding
     return 0 if abs(difference) <= tie + 1e-9 else 1 if difference > 0 else -1
-
-
-def _means(rows: Iterable[ProtocolRow]) -> dict[str, float]:
-    scores: dict[str, list[float]] = {}
-    for row in rows:
-        scores.setdefault(row.digest, []).append(row.score)
-    return {digest: statistics.mean(found) for digest, found in scores.items()}
 
 
 def _mostly_solved(rows: Iterable[ProtocolRow]) -> set[str]:

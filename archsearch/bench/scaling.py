@@ -37,7 +37,8 @@ from archsearch.tasks.mqar import Cell, MQARConfig
 _SERVE = f"{__name__}:serve"
 _NOTHING = 1
 """Steps of a request that is answered at once."""
-_EMPTY_REQUESTS = 200
+_EMPTY_REQUESTS = 1200
+"""So many that Ray's workers are replaced among them, as they are in a campaign."""
 _POLL_SECONDS = 1.0
 
 _EMPTY_CAMPAIGN = """

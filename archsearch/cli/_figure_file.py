@@ -1,10 +1,17 @@
-"""Which files a figure can be written to; apart from the figure, so that it is known early."""
+"""Files with figures: which can be written, known before anything is drawn, and how."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from archsearch.errors import InputError, suggestion
+from archsearch.errors import InputError, StoreError, suggestion
+
+if TYPE_CHECKING:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -24,3 +31,35 @@ def check_path(path: Path) -> None:
         raise InputError(f"{path}: there is no folder '{path.parent}'; make it first")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file")
+
+
+@contextmanager
+def figure_file(
+    path: Path, *, inches: tuple[float, float]
+) -> Iterator[tuple[Figure, FigureCanvasAgg]]:
+    """A figure to draw in and its canvas; written when the block ends without an error.
+
+    Args:
+        path: Its suffix chooses the format; one that ``check_path`` lets pass.
+        inches: Width and height.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    import matplotlib as mpl
+
+    # never pyplot: no window system, and no figure left open
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    # equal contents give equal files: no date, no random ids
+    with mpl.rc_context(style | {"svg.hashsalt": "archsearch"}):
+        figure = Figure(figsize=inches, dpi=150, layout="constrained")
+        # what is placed by pixels is placed by those of this canvas, whatever the format
+        yield figure, FigureCanvasAgg(figure)
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        try:
+            figure.savefig(path, metadata=metadata.get(path.suffix.lower()))
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror})") from None

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
-from archsearch.cli._figure_file import check_path
+from archsearch.cli._figure_file import check_path, figure_file
 from archsearch.cli._picture import cost_label
 from archsearch.cli._text import human
-from archsearch.errors import StoreError
 from archsearch.records import Front, FrontRow
 
 if TYPE_CHECKING:
@@ -48,23 +47,8 @@ def plot_front(front: Front, path: Path, title: str) -> None:
         StoreError: The file cannot be written.
     """
     check_path(path)
-    import matplotlib as mpl
-
-    # never pyplot: no window system, and no figure left open
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    style: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    # equal fronts give equal files: no date, no random ids
-    with mpl.rc_context(style | {"svg.hashsalt": "archsearch"}):
-        figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
-        # labels are placed by the pixels that this canvas gives them, whatever the format
-        _draw(figure, FigureCanvasAgg(figure), front, title)
-        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        try:
-            figure.savefig(path, metadata=metadata.get(path.suffix.lower()))
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    with figure_file(path, inches=(7.6, 4.8)) as (figure, canvas):
+        _draw(figure, canvas, front, title)
 
 
 def _draw(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> None:

@@ -35,6 +35,11 @@ _GRACE_SECONDS = 15.0
 
 _OBJECT_STORE_BYTES = 100 * 2**20
 
+_CALLS_OF_A_WORKER = 500
+"""Then it is replaced: a precaution, as 180 designs in one worker left nothing behind. A new one
+imports torch again, which at 50 calls was most of the time of short requests.
+"""
+
 
 def _carry_out(function: str, request_json: str, deadline_seconds: float | None) -> tuple[str, str]:
     """Runs in the worker. The watchdog ends even a worker that is stuck in C code."""
@@ -94,7 +99,7 @@ class RayExecutor(Executor):
             max_retries=0,
             num_cpus=options.cpus_per_trial,
             num_gpus=options.gpus_per_trial,
-            max_calls=50,
+            max_calls=_CALLS_OF_A_WORKER,
         )(_carry_out)
 
     def _prepare_private_cluster(self) -> None:

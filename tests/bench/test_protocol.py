@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from archsearch.bench.protocol import (
     ProtocolRow,
     agreements,
     drawn,
     kendall_tau,
+    mean_curve,
     read,
+    score_ranges,
     study,
 )
+from archsearch.cli.bench._protocol_figure import _draw_agreement, _draw_curves, plot_study
 from archsearch.errors import InputError, StoreError
 from archsearch.protocol import TrainingConfig
 from archsearch.space import load
@@ -91,6 +95,55 @@ def test_a_run_that_diverged_scores_nothing() -> None:
     assert not row("a", "p", outcome="diverged").solved
     # the mean over the cells, none counted beyond the success threshold
     assert row("a", "p", 1.0, 0.5).score == pytest.approx((0.995 + 0.5) / 2)
+
+
+def test_scores_of_the_seeds_and_their_ends() -> None:
+    rows = [row("a", "p", 0.5), row("a", "p", 0.9, seed=1), row("b", "p", 0.25)]
+    found = score_ranges([*rows, row("b", "p", seed=1, outcome="failed")])
+    assert found == {"a": (pytest.approx(0.7), 0.5, 0.9), "b": (0.25, 0.25, 0.25)}
+
+
+def test_a_run_that_has_ended_keeps_its_accuracy() -> None:
+    settings = {"batch_tokens": 100}
+    rows = [
+        row("a", "p", 1.0, training=settings, curve=((2, 0.1, 0.2), (4, 0.9, 1.0))),
+        row("b", "p", 0.6, training=settings, curve=((2, 0.0, 0.1), (4, 0.1, 0.2), (6, 0.4, 0.6))),
+        row("c", "p", outcome="failed"),
+    ]
+    assert mean_curve(rows) == [
+        (200, pytest.approx(0.15)), (400, pytest.approx(0.6)), (600, pytest.approx(0.8)),
+    ]  # fmt: skip
+    assert mean_curve([rows[2]]) == []
+
+
+def _some_study() -> list[ProtocolRow]:
+    curve = {"fast": ((5, 0.1, 0.3), (10, 0.2, 0.5)), "long": ((10, 0.2, 0.5), (40, 0.5, 0.7))}
+    return [
+        row(digest, name, score, seed=seed, curve=curve[name], training={"batch_tokens": 10})
+        for name in curve
+        for seed in (0, 1)
+        for digest, score in (("a", 0.3 + 0.1 * seed), ("b", 0.9))
+    ]
+
+
+def test_the_figure_shows_each_design_where_its_scores_are(tmp_path: Path) -> None:
+    rows = _some_study()
+    by_protocol = {name: [r for r in rows if r.protocol == name] for name in ("fast", "long")}
+    left, right = Figure().subplots(1, 2)
+    _draw_curves(left, by_protocol)
+    assert [line.get_label() for line in left.lines] == ["fast", "long"]
+    assert [list(line.get_xdata()) for line in left.lines] == [[50, 100], [100, 400]]
+    _draw_agreement(right, by_protocol, "long")
+    (bars,) = right.containers
+    points = bars.lines[0]
+    assert list(points.get_xdata()) == list(points.get_ydata()) == [pytest.approx(0.35), 0.9]
+    for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
+        path = tmp_path / f"study{suffix}"
+        plot_study(rows, "long", path)
+        assert path.read_bytes().startswith(magic)
+    # neither failed runs nor a reference without runs are a reason to fail
+    plot_study([row("a", "fast", outcome="failed")], "long", path)
+    plot_study(rows, "other", path)
 
 
 def test_designs_are_drawn_once_and_none_of_another_study() -> None:

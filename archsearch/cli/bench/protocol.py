@@ -52,15 +52,26 @@ def protocol(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of a design under a protocol.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0 only shows FILE.")] = 1,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also draw the study to a .png, .svg or .pdf file.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train designs under several protocols; the last is what the others are held against."""
     from archsearch.bench import protocol as bench
     from archsearch.cli import render
+    from archsearch.cli._figure_file import check_path
     from archsearch.cli.bench._options import design_of
     from archsearch.errors import InputError
     from archsearch.space import load
 
+    if plot is not None:
+        check_path(plot)
     file = load(space)
     protocols = _protocols(file.training, variant or [])
     width = file.space.default().d_model
@@ -78,11 +89,17 @@ def protocol(
         for row in rows:
             print(_progress(row), file=sys.stderr)
     found = bench.read(out)
+    if plot is not None:
+        from archsearch.cli.bench._protocol_figure import plot_study
+
+        plot_study(found, list(protocols)[-1], plot)
     table = bench.agreements(found, list(protocols)[-1])
     if as_json:
         render.print_json([row._asdict() for row in table])
     else:
         _show(table, list(protocols)[-1])
+        if plot is not None:
+            render.print_line(f"picture: {plot}")
 
 
 def _protocols(base: TrainingConfig, texts: list[str]) -> dict[str, TrainingConfig]:

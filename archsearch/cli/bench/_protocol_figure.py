@@ -1,0 +1,103 @@
+"""A study of protocols as a figure: what their tokens buy, and how their scores agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archsearch.bench.protocol import TIE, ProtocolRow, mean_curve, score_ranges
+from archsearch.cli._figure_file import figure_file
+from archsearch.cli._text import human
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# told apart by people who do not see red or green, and by their marks
+_COLORS = ("#0b5fa5", "#b8510d", "#6a3d9a", "#3f3f46", "#0f766e", "#a16207")
+_MARKS = "osD^vP"
+
+
+def plot_study(rows: Sequence[ProtocolRow], reference: str, path: Path) -> None:
+    """Draws a study to a .png, .svg or .pdf file.
+
+    Args:
+        rows: Of the study.
+        reference: The protocol that the others are held against.
+        path: One that ``check_path`` lets pass.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    protocols = sorted({row.protocol for row in rows}, key=lambda name: (name == reference, name))
+    by_protocol = {name: [row for row in rows if row.protocol == name] for name in protocols}
+    with figure_file(path, inches=(8.6, 4.4)) as (figure, _):
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+        _draw_curves(left, by_protocol)
+        _draw_agreement(right, by_protocol, reference)
+
+
+def _style(number: int) -> tuple[str, str]:
+    return _COLORS[number % len(_COLORS)], _MARKS[number % len(_MARKS)]
+
+
+def _draw_curves(axes: Axes, by_protocol: dict[str, list[ProtocolRow]]) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    axes.set_title("what tokens buy", loc="left", fontsize=10)
+    axes.set_xlabel("tokens trained on")
+    axes.set_ylabel("validation accuracy, mean of cells and runs")
+    for number, (name, rows) in enumerate(by_protocol.items()):
+        curve = mean_curve(rows)
+        if curve:
+            color, _ = _style(number)
+            axes.plot(*zip(*curve, strict=True), color=color, label=name, linewidth=1.3)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
+    axes.grid(visible=True, alpha=0.2)
+    if axes.lines:
+        axes.legend(fontsize=7, frameon=False)
+
+
+def _draw_agreement(axes: Axes, by_protocol: dict[str, list[ProtocolRow]], reference: str) -> None:
+    axes.set_title("a design's score under both", loc="left", fontsize=10)
+    axes.set_xlabel(f"reference: {reference}", fontsize=8)
+    axes.set_ylabel("other protocol; bars: least to greatest seed")
+    axes.plot([0, 1], [0, 1], color="#9aa0a6", linewidth=0.8)
+    axes.fill_between([0, 1], [-TIE, 1 - TIE], [TIE, 1 + TIE], color="#9aa0a6", alpha=0.25)
+    theirs = score_ranges(by_protocol.get(reference, []))
+    for number, (name, rows) in enumerate(by_protocol.items()):
+        mine = score_ranges(rows)
+        common = [digest for digest in mine if digest in theirs]
+        if name == reference or not common:
+            continue
+        color, mark = _style(number)
+        x, x_low, x_high = zip(*(theirs[d] for d in common), strict=True)
+        y, y_low, y_high = zip(*(mine[d] for d in common), strict=True)
+        axes.errorbar(
+            x,
+            y,
+            xerr=_bars(x, x_low, x_high),
+            yerr=_bars(y, y_low, y_high),
+            fmt=mark,
+            color=color,
+            markersize=4,
+            elinewidth=0.7,
+            alpha=0.8,
+            label=name,
+        )
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    axes.grid(visible=True, alpha=0.2)
+    if axes.containers:
+        axes.legend(fontsize=7, frameon=False, loc="upper left")
+
+
+def _bars(
+    middle: Sequence[float], low: Sequence[float], high: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    # a mean of equal numbers may lie a rounding beyond them
+    below = [max(0.0, m - x) for m, x in zip(middle, low, strict=True)]
+    return below, [max(0.0, x - m) for m, x in zip(middle, high, strict=True)]
