@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +98,7 @@ class Run:
         """Cells follow one another in shuffled cycles: every cycle holds each cell once."""
         cells = self.task.cells
         cycle, place = divmod(step, len(cells))
-        order = np.random.SeedSequence(self.streams.order, spawn_key=(cycle,))
-        return cells[int(np.random.default_rng(order).permutation(len(cells))[place])]
+        return cells[_cell_order(self.streams.order, cycle, len(cells))[place]]
 
     def train_batch(self, step: int) -> Batch:
         """The batch of a step; its size keeps the number of tokens."""
@@ -130,6 +130,13 @@ def start(request: EvaluationRequest) -> Run:
     )
     dtype = matmul_dtype(request.training.precision, device)
     return Run(model, optimizer, task, request.training, streams, device, dtype)
+
+
+@lru_cache(maxsize=8)
+def _cell_order(seed: int, cycle: int, cells: int) -> tuple[int, ...]:
+    """The places of the cells in a cycle; kept, as a generator costs more than a small batch."""
+    order = np.random.SeedSequence(seed, spawn_key=(cycle,))
+    return tuple(np.random.default_rng(order).permutation(cells).tolist())
 
 
 def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

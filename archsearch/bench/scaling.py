@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from archsearch.architecture import Component
 from archsearch.bench._processes import Lost, Standing
-from archsearch.bench._subjects import behind_conv
+from archsearch.bench._subjects import PROTOCOL, behind_conv
 from archsearch.campaign.config import Campaign, new_settings
 from archsearch.campaign.launch import LaunchOptions, launch
 from archsearch.campaign.progress import Snapshot, Stop
@@ -22,7 +22,6 @@ from archsearch.canonical import canonicalise
 from archsearch.errors import ClusterError
 from archsearch.execution import executors
 from archsearch.execution.base import Executor, ExecutorOptions
-from archsearch.protocol import TrainingConfig
 from archsearch.records import (
     CellScore,
     Evaluation,
@@ -208,7 +207,7 @@ def _request(steps: int, seed: int) -> EvaluationRequest:
     return EvaluationRequest(
         architecture=canonicalise(behind_conv(Component(name="attention"), 64)),
         task=MQARConfig(cells=(Cell(length=256, pairs=16),)),
-        training=TrainingConfig(steps=steps),
+        training=PROTOCOL.model_copy(update={"steps": steps}),
         seed=RunSeed(campaign=seed),
         to_step=steps,
     )

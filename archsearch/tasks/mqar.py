@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -154,7 +155,8 @@ class MQARConfig(BaseModel):
         half, pairs = self.vocab_size // 2, cell.pairs
         keys_BD = 1 + _distinct(rng, size, pairs, half - 1)
         values_BD = half + _distinct(rng, size, pairs, half)
-        slots_BD = np.sort(_draw_slots(rng, size, cell), axis=1)
+        slots_BD = _draw_slots(rng, size, cell)
+        slots_BD.sort(axis=1)
         # which pair is asked for in the first used slot, the second ...
         asked_BD = rng.permuted(np.broadcast_to(np.arange(pairs), (size, pairs)), axis=1)
         positions_BD = 2 * (pairs + slots_BD)
@@ -166,13 +168,12 @@ class MQARConfig(BaseModel):
             tokens_BN[:, 2 * pairs :] = _integers(
                 rng, self.vocab_size, (size, cell.length - 2 * pairs)
             )
-        np.put_along_axis(
-            tokens_BN, positions_BD, np.take_along_axis(keys_BD, asked_BD, axis=1), axis=1
-        )
+        row_B1 = np.arange(size)[:, None]
+        tokens_BN[row_B1, positions_BD] = keys_BD[row_B1, asked_BD]
         return Batch(
             tokens=tokens_BN,
             query_positions=positions_BD,
-            answers=np.take_along_axis(values_BD, asked_BD, axis=1),
+            answers=values_BD[row_B1, asked_BD],
             key_distance=positions_BD - 2 * asked_BD,
         )
 
@@ -199,19 +200,22 @@ def _distinct(rng: np.random.Generator, size: int, count: int, below: int) -> In
     """
     rows_BD = _integers(rng, below, (size, count)).astype(np.int64)
     index_bits = count.bit_length()
-    narrow = below << index_bits < 2**31
+    # sorting (number, place) lays equal numbers side by side, the earliest first
+    packing = np.int32 if below << index_bits < 2**31 else np.int64
     places_D = np.arange(count)
-    pending = np.arange(size)
-    while pending.size:
-        # sorting (number, place) lays equal numbers side by side, the earliest first
-        packed = (rows_BD[pending] << index_bits) | places_D
-        packed = np.sort(packed.astype(np.int32) if narrow else packed, axis=1)
+    pending, found_PD = np.arange(size), rows_BD
+    while True:
+        packed: np.ndarray = ((found_PD << index_bits) | places_D).astype(packing)
+        packed.sort(axis=1)
         number = packed >> index_bits
-        row, place = np.nonzero(number[:, 1:] == number[:, :-1])
+        equal = number[:, 1:] == number[:, :-1]
+        if not equal.any():
+            return rows_BD
+        row, place = equal.nonzero()
         repeated = packed[row, place + 1] & ((1 << index_bits) - 1)
         rows_BD[pending[row], repeated] = _integers(rng, below, row.shape)
         pending = pending[np.unique(row)]
-    return rows_BD
+        found_PD = rows_BD[pending]
 
 
 def _draw_slots(rng: np.random.Generator, size: int, cell: Cell) -> Integers:
@@ -220,11 +224,16 @@ def _draw_slots(rng: np.random.Generator, size: int, cell: Cell) -> Integers:
     The first D arrivals of independent exponential clocks with rates p(g) have exactly the law of
     successive draws without replacement (Efraimidis and Spirakis 2006).
     """
-    num_slots = cell.length // 2 - cell.pairs
-    slowness = np.arange(1, num_slots + 1) ** (1 - cell.power_a)
-    arrivals = rng.standard_exponential((size, num_slots))
+    slowness = _slowness(cell)
+    arrivals = rng.standard_exponential((size, slowness.size))
     arrivals *= slowness
-    return np.argpartition(arrivals, cell.pairs - 1, axis=1)[:, : cell.pairs]
+    return arrivals.argpartition(cell.pairs - 1, axis=1)[:, : cell.pairs]
+
+
+@lru_cache(maxsize=64)
+def _slowness(cell: Cell) -> np.ndarray:
+    """1/p(g) of each slot; kept, as powers cost as much as a small batch."""
+    return np.arange(1, cell.length // 2 - cell.pairs + 1) ** (1 - cell.power_a)
 
 
 TASK: type[Task[Cell]] = MQARConfig

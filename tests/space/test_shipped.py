@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from archsearch import space
+from archsearch.bench._subjects import PROTOCOL
 from archsearch.canonical import canonicalise
 from archsearch.errors import InputError
 from archsearch.space import RandomSuggest
@@ -37,6 +38,13 @@ def test_files_are_found() -> None:
         "conv_attention_hybrid",
         "zoology_figure2",
     }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_trains_as_studied(path: Path) -> None:
+    # a small vocabulary and a published protocol are cases of their own
+    if path.stem not in {"quickstart", "zoology_figure2"}:
+        assert space.load(path).training == PROTOCOL
 
 
 def test_the_schema_is_valid() -> None:

@@ -22,12 +22,11 @@ def verdict(
     as_json: AsJson = False,
 ) -> None:
     """Train designs until they pass every cell, on four cells and on five."""
-    from archsearch.bench._subjects import FIVE, FOUR
+    from archsearch.bench._subjects import FIVE, FOUR, PROTOCOL
     from archsearch.bench.machine import describe
     from archsearch.bench.verdict import DESIGNS, measure
     from archsearch.cli import render
     from archsearch.errors import InputError, suggestion
-    from archsearch.protocol import TrainingConfig
 
     unknown = [name for name in names or () if name not in DESIGNS]
     if unknown:
@@ -38,17 +37,16 @@ def verdict(
                 for name in unknown
             ]
         )
-    training = TrainingConfig()
     found = []
     for cells in (FOUR, FIVE):
-        for result in measure(names or list(DESIGNS), cells=cells, training=training, seeds=seeds):
+        for result in measure(names or list(DESIGNS), cells=cells, training=PROTOCOL, seeds=seeds):
             found.append(result)
             print(f"{result.design}, {result.cells}: {_in_words(result)}", file=sys.stderr)
             for failure in result.failures:
                 print(f"archsearch: warning: {result.design}: {failure}", file=sys.stderr)
     if as_json:
         settings = {
-            "training": training.model_dump(mode="json"),
+            "training": PROTOCOL.model_dump(mode="json"),
             "designs": {name: d.model_dump(mode="json") for name, d in DESIGNS.items()},
         }
         rows = [row._asdict() for row in found]
