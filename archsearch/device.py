@@ -38,7 +38,7 @@ def resolve(name: str) -> torch.device:
 
 
 def matmul_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively, unless float32 is asked for."""
+    """bfloat16 on accelerators and processors with AVX-512 bf16, unless float32 is asked for."""
     if precision == "auto":
         native = device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
         return torch.bfloat16 if native else torch.float32
@@ -70,8 +70,7 @@ def moved(batch: Batch, device: torch.device) -> DeviceBatch:
 class Feed:
     """Batches by number, the next one being made by a thread while the caller computes.
 
-    On the CPU there is no thread: making a batch is below a hundredth of a step, and the thread
-    would take its time from the same processor.
+    On the CPU there is no thread: it would take its time from the same processor.
     """
 
     def __init__(

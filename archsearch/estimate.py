@@ -42,7 +42,7 @@ def step_seconds(
         taken: dict[Cell, list[float]] = defaultdict(list)
         # cells follow one another in cycles that hold each once
         for number in range((1 + _TIMED_CYCLES) * len(task.cells)):
-            cell = run.cell_of(run.step)
+            cell = run.data.cell_of(run.step)
             began = time.perf_counter()
             train_step(run)
             if number >= len(task.cells):

@@ -24,9 +24,16 @@ def linear_cross_entropy(
         hidden_MD: Hidden states at the labelled positions.
         weight_VD: The head, here the tied embedding.
         answer_M: Class indices.
-        dtype: Type of the matrix products; the softmax runs in float32 at least.
+        dtype: Type of the matrix products; the softmax and sums over chunks are in float32 at
+            least. In bfloat16 the loss's own value is rounded to that, its gradients are not.
     """
-    options = torch.nn.LinearCrossEntropyOptions(acc_policy="accurate", batch_chunk_size=ROWS)
+    # "accurate" would multiply the weight's gradient in float32 where the others are half
+    half = dtype in (torch.bfloat16, torch.float16)
+    options = torch.nn.LinearCrossEntropyOptions(
+        acc_policy="balanced" if half else "accurate",
+        acc_dtype=torch.float32 if half else None,
+        batch_chunk_size=ROWS,
+    )
     loss = F.linear_cross_entropy(
         hidden_MD.to(dtype), weight_VD.to(dtype), answer_M, options=options
     )

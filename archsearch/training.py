@@ -70,6 +70,27 @@ def rate_at(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run is trained on, step by step: a pure function of its seeds."""
+
+    task: MQARConfig
+    config: TrainingConfig
+    streams: Streams
+
+    def cell_of(self, step: int) -> Cell:
+        """Cells follow one another in shuffled cycles: every cycle holds each cell once."""
+        cells = self.task.cells
+        cycle, place = divmod(step, len(cells))
+        return cells[_cell_order(self.streams.order, cycle, len(cells))[place]]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; its size keeps the number of tokens."""
+        cell = self.cell_of(step)
+        size = max(1, self.config.batch_tokens // cell.length)
+        return self.task.batch(cell, Split.TRAIN, step, size, self.streams.data)
+
+
 @dataclass
 class Run:
     """A live run; ``loss_sum`` over ``loss_count`` steps is what the next validation reports."""
@@ -87,24 +108,14 @@ class Run:
     loss_count: int = 0
 
     def __post_init__(self) -> None:
-        self.feed = Feed(self.train_batch, self.device)
+        self.data = TrainingData(self.task, self.config, self.streams)
+        # not a method of the run: a circle would keep the weights until the next collection
+        self.feed = Feed(self.data.batch, self.device)
 
     def hidden_at(self, batch: DeviceBatch) -> Tensor:
         """Hidden states at the labelled positions, in float32."""
         with autocast(self.device, self.dtype):
             return self.model.hidden_at(batch.tokens, batch.positions).float()
-
-    def cell_of(self, step: int) -> Cell:
-        """Cells follow one another in shuffled cycles: every cycle holds each cell once."""
-        cells = self.task.cells
-        cycle, place = divmod(step, len(cells))
-        return cells[_cell_order(self.streams.order, cycle, len(cells))[place]]
-
-    def train_batch(self, step: int) -> Batch:
-        """The batch of a step; its size keeps the number of tokens."""
-        cell = self.cell_of(step)
-        size = max(1, self.config.batch_tokens // cell.length)
-        return self.task.batch(cell, Split.TRAIN, step, size, self.streams.data)
 
 
 def start(request: EvaluationRequest) -> Run:

@@ -76,9 +76,9 @@ def test_a_thread_makes_the_next_batch_and_no_other() -> None:
 
     def make(number: int):  # type: ignore[no-untyped-def]
         made.append((number, threading.current_thread().name))
-        return run.train_batch(number)
+        return run.data.batch(number)
 
-    feed, plain = Feed(make, CPU, ahead=True), Feed(run.train_batch, CPU)
+    feed, plain = Feed(make, CPU, ahead=True), Feed(run.data.batch, CPU)
     # on, back, and far ahead: what was made in vain is thrown away
     for number in (0, 1, 2, 1, 7, 8):
         for mine, other in zip(feed(number), plain(number), strict=True):

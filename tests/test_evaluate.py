@@ -63,7 +63,7 @@ def test_flops_spent_are_three_times_forward_with_the_head() -> None:
         * (flops_at(run.model.architecture, cell.length) + 2 * 64 * 8 * cell.pairs)
         for cell in run.task.cells
     }
-    assert done.train_flops == sum(per_step[run.cell_of(step)] for step in range(6))
+    assert done.train_flops == sum(per_step[run.data.cell_of(step)] for step in range(6))
 
 
 @pytest.mark.parametrize(

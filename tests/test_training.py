@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +150,7 @@ def test_ten_steps_are_those_of_a_textbook() -> None:
         foreach=False,
     )
     for step in range(10):
-        batch = run.train_batch(step)
+        batch = run.data.batch(step)
         tokens = torch.from_numpy(batch.tokens).long()
         labels = torch.full_like(tokens, -100)
         labels.scatter_(1, torch.from_numpy(batch.query_positions), torch.from_numpy(batch.answers))
@@ -222,16 +224,16 @@ def test_training_validation_and_test_share_no_batch() -> None:
 def test_two_runs_learn_from_other_data_and_are_tested_on_the_same() -> None:
     one, other = (start(request(seed=RunSeed(campaign=3, trial=t))) for t in (0, 1))
     assert one.streams.held_out == other.streams.held_out
-    assert not np.array_equal(one.train_batch(0).tokens, other.train_batch(0).tokens)
+    assert not np.array_equal(one.data.batch(0).tokens, other.data.batch(0).tokens)
     assert not torch.equal(one.model.embedding.weight, other.model.embedding.weight)
 
 
 def test_each_cycle_holds_each_cell_once_and_batches_keep_their_tokens() -> None:
     run = start(request())
-    cells = [run.cell_of(step) for step in range(40)]
+    cells = [run.data.cell_of(step) for step in range(40)]
     assert all(set(cells[i : i + 2]) == set(run.task.cells) for i in range(0, 40, 2))
     assert len({tuple(map(str, cells[i : i + 2])) for i in range(0, 40, 2)}) == 2
-    assert {run.train_batch(s).tokens.size for s in range(4)} == {256}
+    assert {run.data.batch(s).tokens.size for s in range(4)} == {256}
 
 
 def test_success_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +305,7 @@ def test_all_trials_are_validated_and_tested_on_the_same_sequences() -> None:
         assert len(one) == len(other) > 0
         for mine, theirs in zip(one, other, strict=True):
             assert np.array_equal(mine.tokens, theirs.tokens)
-    assert not np.array_equal(runs[0].train_batch(0).tokens, runs[1].train_batch(0).tokens)
+    assert not np.array_equal(runs[0].data.batch(0).tokens, runs[1].data.batch(0).tokens)
 
 
 SEQUENCE_CASES = [
@@ -341,3 +343,15 @@ def test_masked_matrices_and_linear_maps_decay_and_parallel_gates_do_not() -> No
     decaying = {n for n, p in model.named_parameters() if id(p) in found}
     assert {n.rpartition(".")[2] for n in decaying} == {"weight", "hidden_weight"}
     assert not any("gates" in n for n in decaying)
+
+
+def test_weights_go_with_the_run() -> None:
+    run = start(request())
+    advance(run, 2)
+    model = weakref.ref(run.model)
+    gc.disable()
+    try:
+        del run
+        assert model() is None
+    finally:
+        gc.enable()

@@ -28,6 +28,8 @@ def read(path: Path, parse: Callable[[dict[str, Any]], Row]) -> list[Row]:
         return []
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path}: is no text; give another file") from None
     # a last line without its end was being written when the study was killed
     lines = text[: text.rfind("\n") + 1].splitlines()
     rows = []
@@ -51,7 +53,10 @@ def prepare(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
             file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+            text = file.read()
+            if not text.startswith((b"{", b"\n")) and text:
+                raise StoreError(f"{path}: is no study; give another file")
+            file.truncate(text.rfind(b"\n") + 1)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -19,6 +19,7 @@ from archsearch.architecture import Architecture
 from archsearch.bench import _journal
 from archsearch.bench._evaluations import FAILED, evaluate_each, result_of
 from archsearch.canonical import canonicalise, readable
+from archsearch.errors import InputError
 from archsearch.objectives import capped_accuracy
 from archsearch.protocol import SOLVED_ACCURACY, TrainingConfig
 from archsearch.records import Evaluation, EvaluationRequest, Failure, RunSeed
@@ -88,16 +89,22 @@ class ProtocolRow(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """One protocol beside the reference.
+    """One protocol beside the reference, on the designs that both were tried on.
+
+    Taus are Kendall's tau-b, None where one of the rankings ties everything or none is left. Equal
+    seeds start from equal weights and draw equal data as far as batches are equal: rankings that
+    share no seed are the harder test.
 
     Attributes:
-        designs: Designs that both were tried on.
-        solved: Runs that solved every cell, of all.
-        tokens: Until those ended; median, None if there is none.
+        designs: How many.
+        runs: Of this protocol.
+        solved: Of those, how many solved every cell.
+        tokens: Of a run until it ended, solved or not; mean.
         seconds: Likewise, other work on the machine included.
-        tau: Kendall's tau-b between the two rankings, scores averaged over the seeds; None where
-            one of them ties everything.
-        own_tau: Of the protocol's own rankings by any two seeds, the mean; None with one seed.
+        tau: Between the two rankings, scores averaged over the seeds.
+        cross_tau: Between the ranking by one seed here and by another seed there, mean of all such
+            pairs.
+        own_tau: Between this protocol's rankings by two seeds, mean of all such pairs.
         missed: Designs that the reference solves (by most seeds) and this does not.
     """
 
@@ -105,9 +112,10 @@ class Agreement(NamedTuple):
     designs: int
     runs: int
     solved: int
-    tokens: float | None
-    seconds: float | None
+    tokens: float
+    seconds: float
     tau: float | None
+    cross_tau: float | None
     own_tau: float | None
     missed: tuple[str, ...]
 
@@ -155,9 +163,12 @@ def study(
         workers: Processes, one thread each.
 
     Raises:
+        InputError: The file holds runs of a protocol of that name with other settings.
         StoreError: The file cannot be read or written.
     """
-    done = {row.key for row in read(path) if row.outcome != FAILED}
+    known = read(path)
+    _check_same(known, protocols, task, path)
+    done = {row.key for row in known if row.outcome != FAILED}
     wanted = [
         Subject(design, name, training, seed)
         for seed in range(seeds)
@@ -171,6 +182,25 @@ def study(
         row = _row(subject, task, result)
         _journal.append(path, row._asdict())
         yield row
+
+
+def _check_same(
+    rows: Iterable[ProtocolRow],
+    protocols: Mapping[str, TrainingConfig],
+    task: MQARConfig,
+    path: Path,
+) -> None:
+    cells = _cells(task)
+    for row in rows:
+        training = protocols.get(row.protocol)
+        same = training is None or row.training == training.model_dump(mode="json")
+        if not same or row.cells != cells:
+            what = "other cells" if same else f"other settings for '{row.protocol}'"
+            raise InputError(f"{path}: holds runs with {what}; give another file")
+
+
+def _cells(task: MQARConfig) -> tuple[str, ...]:
+    return tuple(str(cell) for cell in task.test_cells)
 
 
 def read(path: Path) -> list[ProtocolRow]:
@@ -205,12 +235,12 @@ def score_ranges(rows: Iterable[ProtocolRow]) -> dict[str, tuple[float, float, f
 def mean_curve(rows: Iterable[ProtocolRow]) -> list[tuple[int, float]]:
     """(tokens, validation accuracy, mean over cells and runs) at each validation of these rows.
 
-    A run that has ended keeps its last accuracy.
+    A run that has ended keeps its last accuracy; one that diverged before has none.
     """
     runs = [
         [(step * row.training["batch_tokens"], mean) for step, _, mean in row.curve]
         for row in rows
-        if row.curve
+        if row.outcome != FAILED
     ]
     marks = sorted({tokens for run in runs for tokens, _ in run})
     return [(mark, statistics.mean(_at(run, mark) for run in runs)) for mark in marks]
@@ -223,26 +253,27 @@ def _at(run: Sequence[tuple[int, float]], mark: int) -> float:
 def _agreement(name: str, rows: list[ProtocolRow], reference: list[ProtocolRow]) -> Agreement:
     mine, theirs = score_ranges(rows), score_ranges(reference)
     common = [digest for digest in mine if digest in theirs]
-    solved = [row for row in rows if row.solved]
-    own = _by_seed(rows)
-    taus = [
-        tau
-        for a, b in itertools.combinations(own.values(), 2)
-        if (tau := _tau_of(a, b)) is not None
-    ]
+    rows = [row for row in rows if row.digest in theirs]
+    here, there = _by_seed(rows), _by_seed(reference)
     names = {row.digest: row.design for row in rows}
     often_here, often_there = _mostly_solved(rows), _mostly_solved(reference)
     return Agreement(
         protocol=name,
         designs=len(common),
         runs=len(rows),
-        solved=len(solved),
-        tokens=statistics.median(r.tokens for r in solved) if solved else None,
-        seconds=statistics.median(r.seconds for r in solved) if solved else None,
+        solved=sum(row.solved for row in rows),
+        tokens=statistics.mean(row.tokens for row in rows) if rows else 0.0,
+        seconds=statistics.mean(row.seconds for row in rows) if rows else 0.0,
         tau=kendall_tau([mine[d][0] for d in common], [theirs[d][0] for d in common]),
-        own_tau=statistics.mean(taus) if taus else None,
+        cross_tau=_mean_tau((here[i], there[j]) for i in here for j in there if i != j),
+        own_tau=_mean_tau(itertools.combinations(here.values(), 2)),
         missed=tuple(names[d] for d in common if d in often_there and d not in often_here),
     )
+
+
+def _mean_tau(pairs: Iterable[tuple[Mapping[str, float], Mapping[str, float]]]) -> float | None:
+    taus = [tau for a, b in pairs if (tau := _tau_of(a, b)) is not None]
+    return statistics.mean(taus) if taus else None
 
 
 def kendall_tau(a: Sequence[float], b: Sequence[float], tie: float = TIE) -> float | None:
@@ -301,7 +332,7 @@ def _row(subject: Subject, task: MQARConfig, answer: Evaluation | Failure) -> Pr
         "architecture": subject.architecture.model_dump(mode="json"),
         "protocol": subject.protocol,
         "training": subject.training.model_dump(mode="json"),
-        "cells": tuple(str(cell) for cell in task.test_cells),
+        "cells": _cells(task),
         "seed": subject.seed,
     }
     curve = () if isinstance(answer, Failure) else answer.curve

@@ -1,6 +1,8 @@
-"""How campaigns scale: workers against one worker, and what the orchestration itself costs.
+"""How executors scale: workers against one worker, and what orchestration costs.
 
-Settings take turns, each in fresh processes; workers are warm before the clock runs.
+Training runs and empty requests go through an executor without a study; a campaign of trials that
+ask for nothing tells what study, sampler and records cost beside that. Settings take turns, each in
+fresh processes; workers are warm before the clock runs.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _SERVE = f"{__name__}:serve"
 _NOTHING = 1
 """Steps of a request that is answered at once."""
 _EMPTY_REQUESTS = 1200
-"""So many that Ray's workers are replaced among them, as they are in a campaign."""
+"""So many that Ray's workers are replaced among them."""
 _POLL_SECONDS = 1.0
 
 _EMPTY_CAMPAIGN = """
@@ -77,7 +79,7 @@ class ScalingBench(NamedTuple):
     """One setting; medians over the turns.
 
     Attributes:
-        runs_per_minute: Training runs, each about the same.
+        runs_per_minute: Training runs, all the same.
         run_seconds: Of a run in its worker.
         speedup: Runs per minute by those of one worker of the same executor in the same turn.
         overhead: Share of the workers' time in which they did not train.
@@ -156,13 +158,13 @@ class _Requests:
         self.setting, self.steps = argument
 
     def __call__(self) -> tuple[float, tuple[float, ...], float]:
-        runs = [_request(self.steps, seed) for seed in range(2 * self.setting.workers)]
+        runs = [_request(self.steps)] * (2 * self.setting.workers)
         options = ExecutorOptions(workers=self.setting.workers, function=_SERVE)
         with executors.get(self.setting.executor)(options) as executor:
             # every worker has imported what it needs before the clock runs
-            _carried_out(executor, [_request(2, 0)] * 2 * self.setting.workers)
+            _carried_out(executor, [_request(2)] * 2 * self.setting.workers)
             wall, answers = _carried_out(executor, runs)
-            empty, _ = _carried_out(executor, [_request(_NOTHING, 0)] * _EMPTY_REQUESTS)
+            empty, _ = _carried_out(executor, [_request(_NOTHING)] * _EMPTY_REQUESTS)
         return wall, tuple(answer.seconds for answer in answers), _EMPTY_REQUESTS / empty
 
 
@@ -203,12 +205,14 @@ def serve(request: EvaluationRequest) -> Evaluation | Failure:
     )
 
 
-def _request(steps: int, seed: int) -> EvaluationRequest:
+def _request(steps: int) -> EvaluationRequest:
+    """One and the same run for all, which no success ends early."""
+    training = PROTOCOL.model_copy(update={"steps": steps, "eval_every": steps})
     return EvaluationRequest(
         architecture=canonicalise(behind_conv(Component(name="attention"), 64)),
         task=MQARConfig(cells=(Cell(length=256, pairs=16),)),
-        training=PROTOCOL.model_copy(update={"steps": steps}),
-        seed=RunSeed(campaign=seed),
+        training=training,
+        seed=RunSeed(campaign=0),
         to_step=steps,
     )
 

@@ -253,7 +253,7 @@ def _ours(subject: Subject) -> Callable[[], _Turn]:
         medians = {p: statistics.median(phases[p] for _, phases in steps) for p in PHASES}
         seconds = statistics.median(seconds for seconds, _ in steps)
         began = time.perf_counter()
-        start(request).train_batch(0)
+        start(request).data.batch(0)
         begun = time.perf_counter() - began
         precision = str(run.dtype).removeprefix("torch.")
         return _Turn(seconds, begun, medians, peak_bytes(), precision)

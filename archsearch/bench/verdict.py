@@ -6,10 +6,11 @@ model is built; the final test is no part of the verdict.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from archsearch.architecture import Architecture, Component
 from archsearch.bench._processes import Lost, run_each
@@ -32,6 +33,9 @@ DESIGNS: dict[str, Architecture] = {
 }
 """Two layers each: a short convolution (BaseConv before the selection), then the mixer."""
 
+FILLERS: Literal["zero"] = "zero"
+"""As in the shipped spaces."""
+
 
 class VerdictBench(NamedTuple):
     """One design on some cells, over the seeds.
@@ -39,9 +43,10 @@ class VerdictBench(NamedTuple):
     Attributes:
         cells: Longest length and number of the cells.
         solved: Seeds that passed every validation cell.
-        seconds: Of those, until then, validations included; None if there is none.
+        seconds: Until then, validations included; median of all seeds, None if half of them or more
+            did not pass.
         steps: Likewise.
-        worst: Of the others, the validation accuracy of the worst cell at the end.
+        worst: Of those that did not, the validation accuracy of the worst cell at the end.
     """
 
     design: str
@@ -88,11 +93,17 @@ def _result(
         cells=f"{len(cells)} cells to {max(c.length for c in cells)}",
         seeds=seeds,
         solved=len(solved),
-        seconds=statistics.median(r.seconds for r in solved) if solved else None,
-        steps=statistics.median(r.step for r in solved) if solved else None,
+        seconds=_median([r.seconds for r in solved], len(runs)),
+        steps=_median([r.step for r in solved], len(runs)),
         worst=tuple(run.worst for run in runs if not run.solved),
         failures=tuple(answer.reason for answer in found if isinstance(answer, Lost)),
     )
+
+
+def _median(values: Sequence[float], runs: int) -> float | None:
+    """Of all runs, those without a value being worse than any; None if the median is one."""
+    middle = statistics.median([*values, *[math.inf] * (runs - len(values))] or [math.inf])
+    return middle if math.isfinite(middle) else None
 
 
 def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> _Run:
@@ -105,7 +116,7 @@ def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> _R
     began = time.perf_counter()
     request = EvaluationRequest(
         architecture=canonicalise(design),
-        task=MQARConfig(cells=cells, fillers="zero"),
+        task=MQARConfig(cells=cells, fillers=FILLERS),
         training=training,
         seed=RunSeed(campaign=seed),
         to_step=training.steps,

@@ -44,7 +44,9 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 def _plain(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    # under autocast products would be in half precision, also those of the way back
+    wide = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and wide
 
 
 def _bias(mask: Tensor, like: Tensor) -> Tensor:

@@ -81,13 +81,54 @@ def test_a_protocol_is_held_against_the_reference() -> None:
     assert long_run.tau == 1.0
     assert long_run.own_tau is None
     assert long_run.missed == ()
-    assert (fast.designs, fast.runs, fast.solved) == (3, 7, 3)
-    assert (fast.tokens, fast.seconds) == (600, 4.0)
+    # d, which the reference did not try, counts nowhere
+    assert (fast.designs, fast.runs, fast.solved) == (3, 6, 3)
+    assert fast.tokens == pytest.approx((400 + 4 * 1000 + 600) / 6)
+    assert fast.seconds == pytest.approx((4 + 4 * 1 + 8) / 6)
     # a and b tie on both sides, both stand before c
     assert fast.tau == pytest.approx(1.0)
     # the first seed: a = b > c; the second: all tied, so it says nothing
     assert fast.own_tau is None
     assert fast.missed == ("b",)
+
+
+def test_rankings_by_different_seeds() -> None:
+    scores = {
+        ("fast", 0): (0.9, 0.5, 0.1), ("fast", 1): (0.5, 0.9, 0.1),
+        ("long", 0): (0.9, 0.5, 0.1), ("long", 1): (0.5, 0.1, 0.9),
+    }  # fmt: skip
+    rows = [
+        row(digest, protocol, score, seed=seed)
+        for (protocol, seed), found in scores.items()
+        for digest, score in zip("abc", found, strict=True)
+    ]
+    fast, long_run = agreements(rows, "long")
+    # one of three pairs stands the other way round
+    assert fast.own_tau == pytest.approx(1 / 3)
+    # two of three
+    assert long_run.own_tau == pytest.approx(-1 / 3)
+    # 1/3 of the second seed here with the first there, -1/3 of the first here with the second there
+    assert fast.cross_tau == pytest.approx(0)
+    assert long_run.cross_tau == long_run.own_tau
+
+
+def test_a_file_of_other_settings_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    designs = [design("short_conv", d_model=8)]
+    list(study(designs, {"fast": short(2)}, TASK, path))
+    with pytest.raises(InputError, match="holds runs with other settings for 'fast'"):
+        list(study(designs, {"fast": short(3)}, TASK, path))
+    other = MQARConfig(vocab_size=64, cells=(Cell(length=32, pairs=2),))
+    with pytest.raises(InputError, match="holds runs with other cells"):
+        list(study(designs, {"fast": short(2)}, other, path))
+    assert len(list(study(designs, {"other": short(3)}, TASK, path))) == 1
+    path.write_bytes(b"\x89PNG")
+    with pytest.raises(StoreError, match="is no text"):
+        list(study(designs, {"fast": short(2)}, TASK, path))
+    path.write_text("name: no study, and no end of the line")
+    with pytest.raises(StoreError, match="is no study"):
+        list(study(designs, {"fast": short(2)}, TASK, path))
+    assert path.read_text().startswith("name")
 
 
 def test_a_run_that_diverged_scores_nothing() -> None:

@@ -38,7 +38,7 @@ def test_ten_steps_are_those_of_the_naive_trainer(
     optimizer = _naive.optimizer_of(theirs.model, theirs.config)
     first = None
     for number in range(10):
-        batch = theirs.train_batch(number)
+        batch = theirs.data.batch(number)
         loss = _naive.step(
             theirs.model, optimizer, batch, theirs.config, number, labelled_only=labelled_only
         )

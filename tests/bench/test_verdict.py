@@ -18,14 +18,18 @@ def test_an_unsolved_design_is_reported_with_its_worst_cell() -> None:
     assert found.failures == ()
 
 
-def test_the_median_is_of_the_seeds_that_solved() -> None:
+def test_a_seed_that_did_not_solve_is_slower_than_any() -> None:
     answers = [
         verdict._Run(True, 30.0, 300, 0.996),
-        verdict._Run(False, 90.0, 600, 0.7),
+        verdict._Run(False, 20.0, 200, 0.7),
         verdict._Run(True, 40.0, 400, 0.997),
         Lost("the process ended"),
     ]
-    found = verdict._result("any", (Cell(length=64, pairs=4),), 4, answers)
-    assert (found.solved, found.seconds, found.steps) == (2, 35.0, 350)
+    cells = (Cell(length=64, pairs=4),)
+    found = verdict._result("any", cells, 4, answers)
+    assert (found.solved, found.seconds, found.steps) == (2, 40.0, 400)
     assert found.worst == (0.7,)
     assert found.failures == ("the process ended",)
+    # one of two is no median, none of none neither
+    assert verdict._result("any", cells, 2, answers[:2]).seconds is None
+    assert verdict._result("any", cells, 1, answers[3:]).steps is None

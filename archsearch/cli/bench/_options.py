@@ -23,6 +23,16 @@ CellTexts = Annotated[
         show_default=False,
     ),
 ]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--tokens",
+        min=4,
+        max=2**24,
+        help="Of a batch; 2,048, as in the shipped spaces, unless given.",
+        show_default=False,
+    ),
+]
 Design = Annotated[
     str,
     typer.Option(
@@ -45,7 +55,7 @@ def cells_of(texts: list[str] | None) -> tuple[Cell, ...]:
 
     from archsearch.bench._subjects import FIVE
     from archsearch.errors import InputError
-    from archsearch.tasks.mqar import Cell
+    from archsearch.tasks.mqar import Cell, MQARConfig
 
     cells, problems = [], []
     for text in texts or ():
@@ -55,6 +65,7 @@ def cells_of(texts: list[str] | None) -> tuple[Cell, ...]:
             continue
         try:
             cells.append(Cell(length=int(found[1]), pairs=int(found[2])))
+            MQARConfig(cells=(cells[-1],))  # the vocabulary bounds the length
         except ValidationError as error:
             problems += [f"--cell {text}: {e['msg']}" for e in error.errors()]
     if problems:

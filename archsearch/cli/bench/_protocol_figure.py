@@ -30,7 +30,13 @@ def plot_study(rows: Sequence[ProtocolRow], reference: str, path: Path) -> None:
         StoreError: The file cannot be written.
     """
     protocols = sorted({row.protocol for row in rows}, key=lambda name: (name == reference, name))
-    by_protocol = {name: [row for row in rows if row.protocol == name] for name in protocols}
+    # curves are means over designs: the same for all
+    tried = [{row.digest for row in rows if row.protocol == name} for name in protocols]
+    common = set.intersection(*tried) if tried else set()
+    by_protocol = {
+        name: [row for row in rows if row.protocol == name and row.digest in common]
+        for name in protocols
+    }
     with figure_file(path, inches=(8.6, 4.4)) as (figure, _):
         left, right = figure.subplots(1, 2, width_ratios=(1, 1))
         _draw_curves(left, by_protocol)

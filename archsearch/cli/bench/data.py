@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from archsearch.cli._options import AsJson
-from archsearch.cli.bench._options import CellTexts, Repeats, cells_of
+from archsearch.cli.bench._options import BatchTokens, CellTexts, Repeats, cells_of
 
 
-def data(cell: CellTexts = None, repeats: Repeats = 5, as_json: AsJson = False) -> None:
+def data(
+    cell: CellTexts = None,
+    tokens: BatchTokens = None,
+    repeats: Repeats = 5,
+    as_json: AsJson = False,
+) -> None:
     """Time the generator of training data, cell by cell."""
+    from archsearch.bench._subjects import PROTOCOL
     from archsearch.bench.data import measure
     from archsearch.bench.machine import describe
     from archsearch.cli import render
     from archsearch.cli._text import Column, human
 
-    tokens = 65_536
+    tokens = tokens or PROTOCOL.batch_tokens
     found = list(measure(cells_of(cell), batch_tokens=tokens, repeats=repeats))
     if as_json:
         settings = {"batch_tokens": tokens, "repeats": repeats, "fillers": "random"}

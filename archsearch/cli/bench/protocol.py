@@ -64,6 +64,7 @@ def protocol(
 ) -> None:
     """Train designs under several protocols; the last is what the others are held against."""
     from archsearch.bench import protocol as bench
+    from archsearch.bench.machine import describe
     from archsearch.cli import render
     from archsearch.cli._figure_file import check_path
     from archsearch.cli.bench._options import design_of
@@ -74,32 +75,46 @@ def protocol(
         check_path(plot)
     file = load(space)
     protocols = _protocols(file.training, variant or [])
-    width = file.space.default().d_model
-    designs = [design_of(text, width) for text in design or []]
-    shunned = [d.digest for d in designs]
-    if exclude is not None:
-        if not exclude.is_file():
-            raise InputError(f"--exclude: there is no file '{exclude}'")
-        shunned += [row.digest for row in bench.read(exclude)]
-    designs += bench.drawn(file, draw, draw_seed, shunned)
-    if workers and not designs:
-        raise InputError("nothing to train: give --design or --draw (or --workers 0 to show FILE)")
+    reference = list(protocols)[-1]
     if workers:
-        rows = bench.study(designs, protocols, file.task, out, seeds=seeds, workers=workers)
-        for row in rows:
+        width = file.space.default().d_model
+        given = {d.digest: d for d in (design_of(text, width) for text in design or [])}
+        shunned = {*given, *_digests_of(exclude)}
+        designs = [*given.values(), *bench.drawn(file, draw, draw_seed, shunned)]
+        if not designs:
+            raise InputError("nothing to train: give --design or --draw (--workers 0 shows FILE)")
+        for row in bench.study(designs, protocols, file.task, out, seeds=seeds, workers=workers):
             print(_progress(row), file=sys.stderr)
     found = bench.read(out)
     if plot is not None:
         from archsearch.cli.bench._protocol_figure import plot_study
 
-        plot_study(found, list(protocols)[-1], plot)
-    table = bench.agreements(found, list(protocols)[-1])
+        plot_study(found, reference, plot)
+    table = bench.agreements(found, reference)
     if as_json:
-        render.print_json([row._asdict() for row in table])
-    else:
-        _show(table, list(protocols)[-1])
-        if plot is not None:
-            render.print_line(f"picture: {plot}")
+        rows = [row._asdict() for row in table]
+        render.print_json({"machine": describe(), "reference": reference, "protocols": rows})
+        return
+    _show(table, reference)
+    if plot is not None:
+        render.print_line(f"picture: {plot}")
+
+
+def _digests_of(study: Path | None) -> list[str]:
+    """The designs of another study.
+
+    Raises:
+        InputError: There is no such file.
+        StoreError: It is none.
+    """
+    from archsearch.bench.protocol import read
+    from archsearch.errors import InputError
+
+    if study is None:
+        return []
+    if not study.is_file():
+        raise InputError(f"--exclude: there is no file '{study}'")
+    return [row.digest for row in read(study)]
 
 
 def _protocols(base: TrainingConfig, texts: list[str]) -> dict[str, TrainingConfig]:
@@ -117,6 +132,9 @@ def _protocols(base: TrainingConfig, texts: list[str]) -> dict[str, TrainingConf
     protocols, problems = {OWN: base}, []
     for text in texts:
         changes: dict[str, Any] = {}
+        if not text.strip():
+            problems.append("--variant: got no setting; must be such as 'steps=1000'")
+            continue
         for part in text.split():
             key, _, value = part.partition("=")
             if key not in known:
@@ -165,7 +183,8 @@ def _show(found: list[Agreement], reference: str) -> None:
         Column("tokens", rank=1),
         Column("seconds", rank=2),
         Column("tau"),
-        Column("own tau", rank=1),
+        Column("across seeds", rank=1),
+        Column("own", rank=1),
         Column("missed"),
     ]
     table = [
@@ -173,10 +192,9 @@ def _show(found: list[Agreement], reference: str) -> None:
             row.protocol,
             str(row.designs),
             f"{row.solved} of {row.runs}",
-            "-" if row.tokens is None else human(row.tokens),
-            "-" if row.seconds is None else f"{row.seconds:.0f}",
-            "-" if row.tau is None else f"{row.tau:.3f}",
-            "-" if row.own_tau is None else f"{row.own_tau:.3f}",
+            human(row.tokens),
+            f"{row.seconds:.0f}",
+            *("-" if t is None else f"{t:.3f}" for t in (row.tau, row.cross_tau, row.own_tau)),
             str(len(row.missed)),
         )
         for row in found

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from archsearch.cli._options import AsJson
-from archsearch.cli.bench._options import CellTexts, Design, Repeats, Width, cells_of, design_of
+from archsearch.cli.bench._options import (
+    BatchTokens,
+    CellTexts,
+    Design,
+    Repeats,
+    Width,
+    cells_of,
+    design_of,
+)
 
 if TYPE_CHECKING:
     from archsearch.bench.training import TrainingBench
@@ -20,8 +28,12 @@ def training(
     cell: CellTexts = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Sequences of a batch; 16,384 tokens unless given."),
+        typer.Option(min=1, help="Sequences of a batch, instead of --tokens.", show_default=False),
     ] = None,
+    tokens: BatchTokens = None,
+    precision: Annotated[
+        str, typer.Option(metavar="auto|float32|bfloat16", help="Of matrix products.")
+    ] = "auto",
     naive: Annotated[
         bool, typer.Option(help="Also run the straightforward trainers (up to 8 GB of memory).")
     ] = True,
@@ -29,17 +41,23 @@ def training(
     as_json: AsJson = False,
 ) -> None:
     """Time training steps beside a straightforward trainer and the machine's matrix products."""
+    from archsearch.bench._subjects import PROTOCOL
     from archsearch.bench.machine import describe
     from archsearch.bench.training import OURS, TRAINERS, Subject, measure
     from archsearch.canonical import readable
     from archsearch.cli import render
-    from archsearch.protocol import TrainingConfig
+    from archsearch.errors import InputError
+    from archsearch.protocol import Precision
 
+    if precision not in get_args(Precision):
+        raise InputError(
+            f"--precision: got '{precision}'; must be one of {', '.join(get_args(Precision))}"
+        )
     architecture = design_of(design, d_model)
     found = []
     for wanted in cells_of(cell):
-        size = batch or max(1, TrainingConfig().batch_tokens // wanted.length)
-        subject = Subject(architecture, wanted, size)
+        size = batch or max(1, (tokens or PROTOCOL.batch_tokens) // wanted.length)
+        subject = Subject(architecture, wanted, size, cast("Precision", precision))
         trainers = TRAINERS if naive else (OURS,)
         result = measure(subject, trainers=trainers, repeats=repeats)
         found.append(result)
@@ -49,6 +67,7 @@ def training(
         rows = [_as_dict(result) for result in found]
         settings = {"design": readable(architecture), "threads": 1, "repeats": repeats}
         settings["architecture"] = architecture.model_dump(mode="json")
+        settings["precision"] = precision
         render.print_json({"machine": describe(), "settings": settings, "cells": rows})
         return
     _show(found, readable(architecture))
@@ -70,7 +89,7 @@ def _show(found: list[TrainingBench], design: str) -> None:
         Column("tokens/s"),
         Column("of naive"),
         Column("of labelled"),
-        Column("FLOP/s", rank=1),
+        Column("useful FLOP/s", rank=1),
         Column("of GEMM", rank=1),
         Column("head", rank=2),
         Column("MiB", rank=1),

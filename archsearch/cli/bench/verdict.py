@@ -24,7 +24,7 @@ def verdict(
     """Train designs until they pass every cell, on four cells and on five."""
     from archsearch.bench._subjects import FIVE, FOUR, PROTOCOL
     from archsearch.bench.machine import describe
-    from archsearch.bench.verdict import DESIGNS, measure
+    from archsearch.bench.verdict import DESIGNS, FILLERS, measure
     from archsearch.cli import render
     from archsearch.errors import InputError, suggestion
 
@@ -47,6 +47,8 @@ def verdict(
     if as_json:
         settings = {
             "training": PROTOCOL.model_dump(mode="json"),
+            "cells": [[str(cell) for cell in cells] for cells in (FOUR, FIVE)],
+            "fillers": FILLERS,
             "designs": {name: d.model_dump(mode="json") for name, d in DESIGNS.items()},
         }
         rows = [row._asdict() for row in found]
