@@ -30,3 +30,9 @@ Address = Annotated[
 ]
 CpusPerTrial = Annotated[int, typer.Option(min=1, help="Processors of a trial.")]
 GpusPerTrial = Annotated[float, typer.Option(min=0, help="Accelerators of a trial.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where to train: auto (an accelerator if a trial has one), cpu, or as torch names it."
+    ),
+]

@@ -53,6 +53,7 @@ def launch_options(
     address: str | None,
     cpus_per_trial: int,
     gpus_per_trial: float,
+    device: str,
 ) -> LaunchOptions:
     """Checks the options of execution against each other.
 
@@ -83,9 +84,10 @@ def launch_options(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
     )
-    # Ray's workers see every accelerator, also those that no trial was given
-    given = executor == "serial" or gpus_per_trial
-    return LaunchOptions(executor, options, device="auto" if given else "cpu")
+    if device == "auto" and executor != "serial" and not gpus_per_trial:
+        # Ray's workers see every accelerator, also those that no trial was given
+        device = "cpu"
+    return LaunchOptions(executor, options, device)
 
 
 def settings(file: CampaignFile, **overrides: object) -> Settings:

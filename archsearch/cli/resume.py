@@ -9,6 +9,7 @@ import typer
 from archsearch.cli._options import (
     Address,
     CpusPerTrial,
+    Device,
     Directory,
     ExecutorName,
     GpusPerTrial,
@@ -23,6 +24,7 @@ def resume(
     address: Address = None,
     cpus_per_trial: CpusPerTrial = 1,
     gpus_per_trial: GpusPerTrial = 0.0,
+    device: Device = "auto",
     trials: Annotated[
         int | None, typer.Option(min=1, help="Another number of designs to train in all.")
     ] = None,
@@ -41,6 +43,7 @@ def resume(
         address=address,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        device=device,
     )
     for warning in check_versions(campaign.settings):
         _session.warn(warning)

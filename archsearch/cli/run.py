@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from archsearch.cli._options import Address, CpusPerTrial, ExecutorName, GpusPerTrial, Workers
+from archsearch.cli._options import (
+    Address,
+    CpusPerTrial,
+    Device,
+    ExecutorName,
+    GpusPerTrial,
+    Workers,
+)
 
 
 def run(
@@ -21,6 +28,7 @@ def run(
     address: Address = None,
     cpus_per_trial: CpusPerTrial = 1,
     gpus_per_trial: GpusPerTrial = 0.0,
+    device: Device = "auto",
     trials: Annotated[
         int | None, typer.Option(min=1, help="Designs to train; replaces the file's number.")
     ] = None,
@@ -57,6 +65,7 @@ def run(
         address=address,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        device=device,
     )
     settings = _session.settings(
         campaign_file,

@@ -13,6 +13,7 @@ import typer
 
 from archsearch import __version__
 from archsearch.cli import COMMANDS, app, main
+from archsearch.cli._session import launch_options
 from archsearch.errors import InputError
 
 from .conftest import Ran
@@ -192,3 +193,19 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         complaints = process.stderr.read()
         assert process.wait(60) == 0
     assert complaints == b""
+
+
+@pytest.mark.parametrize(
+    ("executor", "gpus", "wished", "device"),
+    [
+        ("serial", 0, "auto", "auto"), ("serial", 0, "cpu", "cpu"), ("ray", 1, "auto", "auto"),
+        # a worker of Ray sees accelerators that its trial was not given
+        ("ray", 0, "auto", "cpu"), ("ray", 0.5, "cuda:1", "cuda:1"),
+    ],
+)  # fmt: skip
+def test_where_a_campaign_trains(executor: str, gpus: float, wished: str, device: str) -> None:
+    how = launch_options(
+        executor=executor, workers=None, address=None, cpus_per_trial=1, gpus_per_trial=gpus,
+        device=wished,
+    )  # fmt: skip
+    assert how.device == device
