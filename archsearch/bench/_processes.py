@@ -11,12 +11,12 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from archsearch.execution.base import ENVIRONMENT
+from archsearch.execution.base import worker_environment
 
 _GRACE_SECONDS = 10.0
 """What a standing process has to leave by itself."""
@@ -56,7 +56,7 @@ def run_each(
                 process = context.Process(
                     target=_carry_out, args=(function, task, sender, lifeline), daemon=True
                 )
-                with _environment():
+                with worker_environment():
                     process.start()
                 sender.close()
                 running[receiver] = (process, task)
@@ -89,7 +89,7 @@ class Standing(Generic[R]):
         self._connection, theirs = context.Pipe()
         # no daemon: it may have processes of its own; it leaves when the connection closes
         self._process = context.Process(target=_stand, args=(prepare, argument, theirs))
-        with _environment() if as_worker else nullcontext():
+        with worker_environment() if as_worker else nullcontext():
             self._process.start()
         theirs.close()
 
@@ -169,21 +169,3 @@ def _leave_with(lifeline: Connection) -> None:
         lifeline.recv()
     except (EOFError, OSError):
         os._exit(1)
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    """Within, what is started has the environment of a campaign's workers.
-
-    glibc reads its settings when a process begins: when that from which the others are forked does.
-    """
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

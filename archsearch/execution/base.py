@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +33,21 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 """What a worker's process is started with; ``torch.set_num_threads`` follows in each request."""
+
+
+@contextmanager
+def worker_environment() -> Iterator[None]:
+    """Within, a process is started with ``ENVIRONMENT``; what the user set stays as it is.
+
+    glibc reads its settings when a process begins.
+    """
+    added = {key: value for key, value in ENVIRONMENT.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]
 
 
 class Answer(NamedTuple):

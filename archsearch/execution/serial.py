@@ -18,12 +18,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from archsearch.execution.base import (
-    ENVIRONMENT,
     Answer,
     Executor,
     ExecutorOptions,
     carry_out,
     received,
+    worker_environment,
 )
 from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind
 
@@ -126,7 +126,7 @@ class SerialExecutor(Executor):
         self._process = context.Process(
             target=_worker, args=(theirs, self._function, os.getpid()), daemon=True
         )
-        with _environment(ENVIRONMENT):
+        with worker_environment():
             self._process.start()
         theirs.close()
         self._connection = ours
@@ -149,18 +149,6 @@ class SerialExecutor(Executor):
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = None
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]):  # type: ignore[no-untyped-def]
-    """Sets variables for a child about to be started, unless the user set them."""
-    added = {key: value for key, value in values.items() if key not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            del os.environ[key]
 
 
 EXECUTOR = SerialExecutor
