@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.bench import recall
+from archsearch.architecture import Architecture
+from archsearch.bench import protocol, recall
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.front import build_front
 from archsearch.campaign.references import reference_designs
-from archsearch.canonical import campaign_key, canonicalise
+from archsearch.canonical import campaign_key, canonicalise, readable
 from archsearch.costs import price
 from archsearch.mixers import specs
 from archsearch.objectives import capped_accuracy
+from archsearch.protocol import TrainingConfig
 from archsearch.records import TrialOutcome, TrialRecord
 from archsearch.storage import read_records
 
@@ -97,6 +99,28 @@ def test_rows_of_the_recall_study_are_named_and_priced_as_today(path: Path) -> N
         assert (row.flops, row.state_floats) == (cost.flops, cost.state_floats)
         assert row.growth == cost.growth_text
         assert len(row.accuracy) == len(recall.CELLS)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((RESULTS / "protocol").glob("*.jsonl")), ids=lambda p: p.name
+)
+def test_rows_of_the_protocol_study_are_of_designs_as_named(path: Path) -> None:
+    rows = protocol.read(path)
+    assert rows
+    for row in rows:
+        design = Architecture.model_validate(row.architecture)
+        assert (row.digest, row.design) == (design.digest, readable(design))
+        assert TrainingConfig.model_validate(row.training).model_dump(mode="json") == row.training
+
+
+def test_the_held_out_designs_are_not_those_tuned_on() -> None:
+    tuned, held_out = (
+        {row.digest for row in protocol.read(RESULTS / "protocol" / f"{name}.jsonl")}
+        for name in ("tuning", "held_out")
+    )
+    assert len(tuned) == 6
+    assert len(held_out) == 24
+    assert not tuned & held_out
 
 
 def test_the_recorded_speed_is_of_mixers_that_exist() -> None:

@@ -30,6 +30,7 @@ TRAINERS = (OURS, NAIVE_LABELLED, NAIVE)
 _STEPS = 3
 """Of archsearch's trainer in each turn; one of the others', which are slower."""
 _GEMM_SIZE = 1024
+_GEMM_SECONDS = 0.5
 
 
 class Subject(NamedTuple):
@@ -133,22 +134,28 @@ def request_of(subject: Subject) -> EvaluationRequest:
 
 
 def measure(
-    subject: Subject, *, trainers: Sequence[str] = TRAINERS, repeats: int = 5
-) -> TrainingBench:
-    """Times training steps, one thread each, in turns.
+    subjects: Sequence[Subject], *, trainers: Sequence[str] = TRAINERS, repeats: int = 5
+) -> list[TrainingBench]:
+    """Times training steps, one thread each, in turns; all processes stand at the same time.
 
     Args:
-        subject: What is trained.
+        subjects: What is trained.
         trainers: Of ``TRAINERS``.
         repeats: Turns that count, behind one that does not.
+
+    Raises:
+        ArchsearchError: The machine's products could not be measured.
     """
-    turns: dict[str, list[_Turn]] = {name: [] for name in trainers}
+    turns: dict[tuple[int, str], list[_Turn]] = {}
     products: list[dict[str, float]] = []
-    failures: dict[str, str] = {}
+    failures: dict[tuple[int, str], str] = {}
     with ExitStack() as stack:
         gemm = stack.enter_context(Standing(_gemm, None, as_worker=True))
         standing = {
-            name: stack.enter_context(Standing(_trainer, (name, subject), as_worker=name == OURS))
+            (i, name): stack.enter_context(
+                Standing(_trainer, (name, subject), as_worker=name == OURS)
+            )
+            for i, subject in enumerate(subjects)
             for name in trainers
         }
         for turn in range(repeats + 1):
@@ -156,14 +163,21 @@ def measure(
             if isinstance(found, Lost):
                 raise ArchsearchError(found.reason)
             products.append(found)
-            for name in [n for n in standing if n not in failures]:
-                answer = standing[name].call()
+            for key in [k for k in standing if k not in failures]:
+                answer = standing[key].call()
                 if isinstance(answer, Lost):
-                    failures[name] = f"{name}: {answer.reason}"
+                    failures[key] = f"{key[1]}: {answer.reason}"
                 elif turn:
-                    turns[name].append(answer)
-    kept = {name: found for name, found in turns.items() if name not in failures}
-    return _result(subject, kept, products[1:], tuple(failures.values()))
+                    turns.setdefault(key, []).append(answer)
+    return [
+        _result(
+            subject,
+            {n: turns[i, n] for n in trainers if (i, n) in turns and (i, n) not in failures},
+            products[1:],
+            tuple(failures[i, n] for n in trainers if (i, n) in failures),
+        )
+        for i, subject in enumerate(subjects)
+    ]
 
 
 def _result(
@@ -285,7 +299,7 @@ def _naive(name: str, subject: Subject) -> Callable[[], _Turn]:
 
 
 def _gemm(_: None) -> Callable[[], dict[str, float]]:
-    """FLOP/s of square products by type, the fastest of five: what the machine can do."""
+    """FLOP/s of square products by type, the fastest of five or half a second."""
     import torch
 
     torch.set_num_threads(1)
@@ -299,6 +313,8 @@ def _gemm(_: None) -> Callable[[], dict[str, float]]:
             began = time.perf_counter()
             a @ b
             times.append(time.perf_counter() - began)
+            if sum(times) > _GEMM_SECONDS:
+                break
         return 2 * _GEMM_SIZE**3 / min(times)
 
     return lambda: {name: once(dtype) for name, dtype in kinds.items()}

@@ -26,8 +26,8 @@ EVALUATE = "archsearch.evaluate:evaluate"
 
 ENVIRONMENT = {
     # The evaluation's large tensors come and go at every step: without these glibc gives each back
-    # to the kernel and faults it in again. Huge pages (THP_MEM_ALLOC_ENABLE, glibc.malloc.hugetlb),
-    # MALLOC_TOP_PAD_ and MALLOC_ARENA_MAX changed nothing beyond the noise, nor did pinning.
+    # to the kernel and faults it in again. Huge pages (THP_MEM_ALLOC_ENABLE, glibc.malloc.hugetlb)
+    # and MALLOC_TOP_PAD_ changed nothing beyond the noise, nor did pinning.
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "OMP_NUM_THREADS": "1",

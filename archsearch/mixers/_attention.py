@@ -20,6 +20,10 @@ from archsearch.mixers.base import MixerContext
 
 ROTARY_BASE = 10000.0
 
+_FAR = 16
+"""So many times a window's keys in the sequence: fetching them for each query is then faster than
+scores over all. Measured at d = 64; a fetched key costs as much as about so many scores."""
+
 
 def rotary_angles(
     length: int, head_width: int, like: Tensor, first: int = 0
@@ -102,7 +106,8 @@ def window_mask(length: int, window: int, device: torch.device) -> Tensor:
 def in_window(distance: Tensor, window: int, dilation: int = 1) -> Tensor:
     """Is the distance one of 0, r, ..., (window-1) r, for dilation r?"""
     near = (distance >= 0) & (distance < window * dilation)
-    return near & (distance % dilation == 0)
+    # remainders cost more than all the rest
+    return near if dilation == 1 else near & (distance % dilation == 0)
 
 
 def spread(x_BGLE: Tensor, num_heads: int) -> Tensor:
@@ -115,6 +120,29 @@ def spread(x_BGLE: Tensor, num_heads: int) -> Tensor:
         return x_BGLE
     shared = x_BGLE[:, :, None].expand(-1, -1, num_heads // groups, -1, -1)
     return shared.reshape(batch, num_heads, length, width)
+
+
+def _attention_nearby(
+    q_BHME: Tensor, k_BGLE: Tensor, v_BGLE: Tensor, position_BM: Tensor, count: int, step: int
+) -> Tensor:
+    """Each query over the ``count`` keys up to its position, fetched for it alone: (B, H, M, E)."""
+    batch, groups, length, width = k_BGLE.shape
+    key_BMT = position_BM[..., None] - step * torch.arange(count, device=position_BM.device)
+    first_B11 = length * torch.arange(batch, device=position_BM.device)[:, None, None]
+    row = (first_B11 + key_BMT.clamp(min=0)).flatten()
+    k, v = (
+        x.transpose(1, 2)
+        .reshape(batch * length, groups * width)
+        .index_select(0, row)
+        .view(-1, count, groups, width)
+        .transpose(1, 2)
+        for x in (k_BGLE, v_BGLE)
+    )
+    num_heads = q_BHME.shape[1]
+    q = q_BHME.transpose(1, 2).reshape(-1, num_heads, 1, width)
+    mask = (key_BMT >= 0).view(-1, 1, 1, count)
+    y = softmax_attention(q, spread(k, num_heads), spread(v, num_heads), mask)
+    return y.view(batch, -1, num_heads, width).transpose(1, 2)
 
 
 def remember(state: State, **latest: Tensor) -> State:
@@ -151,6 +179,10 @@ class HeadedAttention(SequenceMixer):
         Queries lie among the ``length`` positions of the sequence, keys not after their query.
         """
 
+    def reach(self, length: int) -> tuple[int, int] | None:
+        """(count, step) if a query's keys are ``count`` up to itself, ``step`` apart; else None."""
+        return None
+
     @abstractmethod
     def held(self, count: int, length: int) -> Tensor:
         """The positions, ascending, that are kept behind the first ``count`` of ``length``."""
@@ -181,6 +213,9 @@ class HeadedAttention(SequenceMixer):
         if position_BM.shape[1] * length > self.spec.executed_pairs(length):
             return super().at(x_BLD, position_BM, *tokens)
         q, k, v = self._heads_at(x_BLD, position_BM)
+        reach = self.reach(length)
+        if reach is not None and length > _FAR * reach[0]:
+            return self.merge(_attention_nearby(q, k, v, position_BM, *reach))
         k, v = spread(k, self.num_heads), spread(v, self.num_heads)
         query, key = position_BM[..., None], torch.arange(length, device=x_BLD.device)
         mask = (key <= query) & self.allowed(query, key, length)

@@ -19,7 +19,12 @@ from archsearch.bench.protocol import (
     score_ranges,
     study,
 )
-from archsearch.cli.bench._protocol_figure import _draw_agreement, _draw_curves, plot_study
+from archsearch.cli.bench._protocol_figure import (
+    _draw_agreement,
+    _draw_curves,
+    _labels,
+    plot_study,
+)
 from archsearch.errors import InputError, StoreError
 from archsearch.protocol import TrainingConfig
 from archsearch.space import load
@@ -160,7 +165,14 @@ def test_a_run_that_has_ended_keeps_its_accuracy() -> None:
 def _some_study() -> list[ProtocolRow]:
     curve = {"fast": ((5, 0.1, 0.3), (10, 0.2, 0.5)), "long": ((10, 0.2, 0.5), (40, 0.5, 0.7))}
     return [
-        row(digest, name, score, seed=seed, curve=curve[name], training={"batch_tokens": 10})
+        row(
+            digest,
+            name,
+            score,
+            seed=seed,
+            curve=curve[name],
+            training={"batch_tokens": 10, "steps": curve[name][-1][0]},
+        )
         for name in curve
         for seed in (0, 1)
         for digest, score in (("a", 0.3 + 0.1 * seed), ("b", 0.9))
@@ -182,6 +194,9 @@ def test_the_figure_shows_each_design_where_its_scores_are(tmp_path: Path) -> No
         path = tmp_path / f"study{suffix}"
         plot_study(rows, "long", path)
         assert path.read_bytes().startswith(magic)
+    assert _labels(rows) == {"fast": "10 steps of 10 tokens", "long": "40 steps of 10 tokens"}
+    same = [*rows, row("a", "third", training={"batch_tokens": 10, "steps": 10})]
+    assert _labels(same) == {name: name for name in ("fast", "long", "third")}
     # neither failed runs nor a reference without runs are a reason to fail
     plot_study([row("a", "fast", outcome="failed")], "long", path)
     plot_study(rows, "other", path)

@@ -56,7 +56,7 @@ def test_batches_of_the_published_configuration() -> None:
 
 def test_trainers_are_measured_in_turns() -> None:
     subject = Subject(design("short_conv", "attention"), Cell(length=16, pairs=2), batch=4)
-    found = measure(subject, repeats=1)
+    (found,) = measure([subject], repeats=1)
     assert found.failures == ()
     assert [t.trainer for t in found.trainers] == list(TRAINERS)
     assert [t.batch for t in found.trainers] == [4, 512, 512]
@@ -76,7 +76,7 @@ def test_trainers_are_measured_in_turns() -> None:
 
 def test_a_trainer_that_fails_is_named() -> None:
     subject = Subject(design("short_conv"), Cell(length=16, pairs=2), batch=0)
-    found = measure(subject, trainers=[OURS], repeats=1)
+    (found,) = measure([subject], trainers=[OURS], repeats=1)
     assert found.trainers == ()
     assert found.failures[0].startswith("archsearch: ValidationError")
     assert found.step_share is None

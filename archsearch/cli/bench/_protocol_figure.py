@@ -37,10 +37,32 @@ def plot_study(rows: Sequence[ProtocolRow], reference: str, path: Path) -> None:
         name: [row for row in rows if row.protocol == name and row.digest in common]
         for name in protocols
     }
-    with figure_file(path, inches=(8.6, 4.4)) as (figure, _):
-        left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-        _draw_curves(left, by_protocol)
-        _draw_agreement(right, by_protocol, reference)
+    shown = _labels(rows)
+    labelled = {shown[name]: found for name, found in by_protocol.items()}
+    with figure_file(path, inches=(8.6, 4.6)) as (figure, _):
+        left, right = figure.subplots(1, 2)
+        _draw_curves(left, labelled)
+        _draw_agreement(right, labelled, shown.get(reference, reference))
+        if left.lines:
+            figure.legend(
+                *left.get_legend_handles_labels(),
+                loc="outside lower center",
+                ncols=3,
+                frameon=False,
+                fontsize=8,
+            )
+
+
+def _labels(rows: Sequence[ProtocolRow]) -> dict[str, str]:
+    """Steps and tokens of a batch for each protocol's name, where that tells them apart."""
+    short = {
+        row.protocol: f"{row.training['steps']:,} steps of {row.training['batch_tokens']:,} tokens"
+        for row in rows
+        if row.training
+    }
+    if len(set(short.values())) < len({row.protocol for row in rows}):
+        return {row.protocol: row.protocol for row in rows}
+    return short
 
 
 def _style(number: int) -> tuple[str, str]:
@@ -56,20 +78,20 @@ def _draw_curves(axes: Axes, by_protocol: dict[str, list[ProtocolRow]]) -> None:
     for number, (name, rows) in enumerate(by_protocol.items()):
         curve = mean_curve(rows)
         if curve:
-            color, _ = _style(number)
-            axes.plot(*zip(*curve, strict=True), color=color, label=name, linewidth=1.3)
+            color, mark = _style(number)
+            axes.plot(
+                *zip(*curve, strict=True), mark, ls="-", color=color, label=name, ms=3, lw=1.3
+            )
     axes.set_ylim(0, 1.02)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
     axes.grid(visible=True, alpha=0.2)
-    if axes.lines:
-        axes.legend(fontsize=7, frameon=False)
 
 
 def _draw_agreement(axes: Axes, by_protocol: dict[str, list[ProtocolRow]], reference: str) -> None:
     axes.set_title("a design's score under both", loc="left", fontsize=10)
-    axes.set_xlabel(f"reference: {reference}", fontsize=8)
-    axes.set_ylabel("other protocol; bars: least to greatest seed")
+    axes.set_xlabel(reference)
+    axes.set_ylabel("score under another; bars: seeds")
     axes.plot([0, 1], [0, 1], color="#9aa0a6", linewidth=0.8)
     axes.fill_between([0, 1], [-TIE, 1 - TIE], [TIE, 1 + TIE], color="#9aa0a6", alpha=0.25)
     theirs = score_ranges(by_protocol.get(reference, []))
@@ -97,8 +119,6 @@ def _draw_agreement(axes: Axes, by_protocol: dict[str, list[ProtocolRow]], refer
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
     axes.grid(visible=True, alpha=0.2)
-    if axes.containers:
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
 
 
 def _bars(

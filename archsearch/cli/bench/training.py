@@ -54,13 +54,20 @@ def training(
             f"--precision: got '{precision}'; must be one of {', '.join(get_args(Precision))}"
         )
     architecture = design_of(design, d_model)
-    found = []
-    for wanted in cells_of(cell):
-        size = batch or max(1, (tokens or PROTOCOL.batch_tokens) // wanted.length)
-        subject = Subject(architecture, wanted, size, cast("Precision", precision))
-        trainers = TRAINERS if naive else (OURS,)
-        result = measure(subject, trainers=trainers, repeats=repeats)
-        found.append(result)
+    subjects = [
+        Subject(
+            architecture,
+            wanted,
+            batch or max(1, (tokens or PROTOCOL.batch_tokens) // wanted.length),
+            cast("Precision", precision),
+        )
+        for wanted in cells_of(cell)
+    ]
+    if naive:  # one cell after another: the others' trainers take gigabytes
+        found = [b for s in subjects for b in measure([s], trainers=TRAINERS, repeats=repeats)]
+    else:
+        found = measure(subjects, trainers=(OURS,), repeats=repeats)
+    for result in found:
         for failure in result.failures:
             print(f"archsearch: warning: {result.cell}: {failure}", file=sys.stderr)
     if as_json:

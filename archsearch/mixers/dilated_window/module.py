@@ -36,6 +36,9 @@ class DilatedWindowModule(HeadedAttention):
     def allowed(self, query: Tensor, key: Tensor, length: int) -> Tensor:
         return in_window(query - key, reach_at(self.window, length), self.dilation)
 
+    def reach(self, length: int) -> tuple[int, int]:
+        return reach_at(self.window, length), self.dilation
+
     def held(self, count: int, length: int) -> Tensor:
         span = (reach_at(self.window, length) - 1) * self.dilation + 1
         return torch.arange(max(0, count - span), count)

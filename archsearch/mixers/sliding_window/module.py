@@ -24,6 +24,9 @@ class SlidingWindowModule(HeadedAttention):
     def allowed(self, query: Tensor, key: Tensor, length: int) -> Tensor:
         return in_window(query - key, reach_at(self.window, length))
 
+    def reach(self, length: int) -> tuple[int, int]:
+        return reach_at(self.window, length), 1
+
     def held(self, count: int, length: int) -> Tensor:
         return torch.arange(max(0, count - reach_at(self.window, length)), count)
 
