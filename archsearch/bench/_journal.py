@@ -54,11 +54,20 @@ def prepare(path: Path) -> None:
         with path.open("ab+") as file:
             file.seek(0)
             text = file.read()
-            if not text.startswith((b"{", b"\n")) and text:
+            if b"\n" not in text and not _is_torn(text):
                 raise StoreError(f"{path}: is no study; give another file")
             file.truncate(text.rfind(b"\n") + 1)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether it may be the beginning of a row, and no more than that."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return not line or line.startswith(b'{"')
+    return False
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:

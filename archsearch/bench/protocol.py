@@ -22,7 +22,7 @@ from archsearch.canonical import canonicalise, readable
 from archsearch.errors import InputError
 from archsearch.objectives import capped_accuracy
 from archsearch.protocol import SOLVED_ACCURACY, TrainingConfig
-from archsearch.records import Evaluation, EvaluationRequest, Failure, RunSeed
+from archsearch.records import Evaluation, EvaluationRequest, Failure, RunOutcome, RunSeed
 from archsearch.space import RandomSuggest
 from archsearch.space.schema import CampaignFile
 from archsearch.tasks.mqar import MQARConfig
@@ -49,6 +49,7 @@ class ProtocolRow(NamedTuple):
         digest: Of the design.
         protocol: Its name in the study.
         training: The settings behind that name.
+        task: Vocabulary, fillers and cells.
         cells: Those tested.
         step: Where the run ended: at the budget, or when it had passed every validation cell.
         accuracy: By test cell; empty when the run failed or diverged.
@@ -61,6 +62,7 @@ class ProtocolRow(NamedTuple):
     architecture: dict[str, Any]
     protocol: str
     training: dict[str, Any]
+    task: dict[str, Any]
     cells: tuple[str, ...]
     seed: int
     outcome: str
@@ -99,12 +101,12 @@ class Agreement(NamedTuple):
         designs: How many.
         runs: Of this protocol.
         solved: Of those, how many solved every cell.
-        tokens: Of a run until it ended, solved or not; mean.
+        tokens: Of a run until it ended, solved or not; mean of the designs' means.
         seconds: Likewise, other work on the machine included.
         tau: Between the two rankings, scores averaged over the seeds.
         cross_tau: Between the ranking by one seed here and by another seed there, mean of all such
-            pairs.
-        own_tau: Between this protocol's rankings by two seeds, mean of all such pairs.
+            pairs; of seeds that every design was tried with.
+        own_tau: Likewise between this protocol's rankings by two seeds.
         missed: Designs that the reference solves (by most seeds) and this does not.
     """
 
@@ -167,7 +169,7 @@ def study(
         StoreError: The file cannot be read or written.
     """
     known = read(path)
-    _check_same(known, protocols, task, path)
+    check_same(known, protocols, task, path)
     done = {row.key for row in known if row.outcome != FAILED}
     wanted = [
         Subject(design, name, training, seed)
@@ -184,23 +186,23 @@ def study(
         yield row
 
 
-def _check_same(
+def check_same(
     rows: Iterable[ProtocolRow],
     protocols: Mapping[str, TrainingConfig],
     task: MQARConfig,
     path: Path,
 ) -> None:
-    cells = _cells(task)
+    """Sees to it that one name means one thing.
+
+    Raises:
+        InputError: A row has another task, or a protocol's name with other settings.
+    """
     for row in rows:
         training = protocols.get(row.protocol)
         same = training is None or row.training == training.model_dump(mode="json")
-        if not same or row.cells != cells:
-            what = "other cells" if same else f"other settings for '{row.protocol}'"
+        if not same or row.task != task.model_dump(mode="json"):
+            what = "another task" if same else f"other settings for '{row.protocol}'"
             raise InputError(f"{path}: holds runs with {what}; give another file")
-
-
-def _cells(task: MQARConfig) -> tuple[str, ...]:
-    return tuple(str(cell) for cell in task.test_cells)
 
 
 def read(path: Path) -> list[ProtocolRow]:
@@ -233,17 +235,23 @@ def score_ranges(rows: Iterable[ProtocolRow]) -> dict[str, tuple[float, float, f
 
 
 def mean_curve(rows: Iterable[ProtocolRow]) -> list[tuple[int, float]]:
-    """(tokens, validation accuracy, mean over cells and runs) at each validation of these rows.
+    """(tokens, validation accuracy, mean over cells, seeds and designs) at each validation.
 
-    A run that has ended keeps its last accuracy; one that diverged before has none.
+    A run that has ended keeps its last accuracy; one that diverged has none.
     """
+    diverged = RunOutcome.DIVERGED.value
     runs = [
-        [(step * row.training["batch_tokens"], mean) for step, _, mean in row.curve]
+        (
+            row.digest,
+            []
+            if row.outcome == diverged
+            else [(step * row.training["batch_tokens"], mean) for step, _, mean in row.curve],
+        )
         for row in rows
         if row.outcome != FAILED
     ]
-    marks = sorted({tokens for run in runs for tokens, _ in run})
-    return [(mark, statistics.mean(_at(run, mark) for run in runs)) for mark in marks]
+    marks = sorted({tokens for _, run in runs for tokens, _ in run})
+    return [(mark, _mean_of_designs([(d, _at(run, mark)) for d, run in runs])) for mark in marks]
 
 
 def _at(run: Sequence[tuple[int, float]], mark: int) -> float:
@@ -254,7 +262,7 @@ def _agreement(name: str, rows: list[ProtocolRow], reference: list[ProtocolRow])
     mine, theirs = score_ranges(rows), score_ranges(reference)
     common = [digest for digest in mine if digest in theirs]
     rows = [row for row in rows if row.digest in theirs]
-    here, there = _by_seed(rows), _by_seed(reference)
+    here, there = _by_seed(rows, common), _by_seed(reference, common)
     names = {row.digest: row.design for row in rows}
     often_here, often_there = _mostly_solved(rows), _mostly_solved(reference)
     return Agreement(
@@ -262,13 +270,20 @@ def _agreement(name: str, rows: list[ProtocolRow], reference: list[ProtocolRow])
         designs=len(common),
         runs=len(rows),
         solved=sum(row.solved for row in rows),
-        tokens=statistics.mean(row.tokens for row in rows) if rows else 0.0,
-        seconds=statistics.mean(row.seconds for row in rows) if rows else 0.0,
+        tokens=_mean_of_designs([(row.digest, row.tokens) for row in rows]),
+        seconds=_mean_of_designs([(row.digest, row.seconds) for row in rows]),
         tau=kendall_tau([mine[d][0] for d in common], [theirs[d][0] for d in common]),
         cross_tau=_mean_tau((here[i], there[j]) for i in here for j in there if i != j),
         own_tau=_mean_tau(itertools.combinations(here.values(), 2)),
         missed=tuple(names[d] for d in common if d in often_there and d not in often_here),
     )
+
+
+def _mean_of_designs(values: Iterable[tuple[str, float]]) -> float:
+    found: dict[str, list[float]] = {}
+    for digest, value in values:
+        found.setdefault(digest, []).append(value)
+    return statistics.mean(map(statistics.mean, found.values())) if found else 0.0
 
 
 def _mean_tau(pairs: Iterable[tuple[Mapping[str, float], Mapping[str, float]]]) -> float | None:
@@ -303,11 +318,12 @@ def _mostly_solved(rows: Iterable[ProtocolRow]) -> set[str]:
     return {digest for digest, found in solved.items() if 2 * sum(found) > len(found)}
 
 
-def _by_seed(rows: Iterable[ProtocolRow]) -> dict[int, dict[str, float]]:
+def _by_seed(rows: Iterable[ProtocolRow], designs: Sequence[str]) -> dict[int, dict[str, float]]:
+    """Scores by seed, of the seeds that all of the designs were tried with."""
     found: dict[int, dict[str, float]] = {}
     for row in rows:
         found.setdefault(row.seed, {})[row.digest] = row.score
-    return found
+    return {seed: scores for seed, scores in found.items() if scores.keys() >= set(designs)}
 
 
 def _tau_of(a: Mapping[str, float], b: Mapping[str, float]) -> float | None:
@@ -332,7 +348,8 @@ def _row(subject: Subject, task: MQARConfig, answer: Evaluation | Failure) -> Pr
         "architecture": subject.architecture.model_dump(mode="json"),
         "protocol": subject.protocol,
         "training": subject.training.model_dump(mode="json"),
-        "cells": _cells(task),
+        "cells": tuple(str(cell) for cell in task.test_cells),
+        "task": task.model_dump(mode="json"),
         "seed": subject.seed,
     }
     curve = () if isinstance(answer, Failure) else answer.curve

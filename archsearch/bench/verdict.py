@@ -93,16 +93,16 @@ def _result(
         cells=f"{len(cells)} cells to {max(c.length for c in cells)}",
         seeds=seeds,
         solved=len(solved),
-        seconds=_median([r.seconds for r in solved], len(runs)),
-        steps=_median([r.step for r in solved], len(runs)),
+        seconds=_median([r.seconds for r in solved], seeds),
+        steps=_median([r.step for r in solved], seeds),
         worst=tuple(run.worst for run in runs if not run.solved),
         failures=tuple(answer.reason for answer in found if isinstance(answer, Lost)),
     )
 
 
-def _median(values: Sequence[float], runs: int) -> float | None:
-    """Of all runs, those without a value being worse than any; None if the median is one."""
-    middle = statistics.median([*values, *[math.inf] * (runs - len(values))] or [math.inf])
+def _median(values: Sequence[float], seeds: int) -> float | None:
+    """Of all seeds, those without a value being worse than any; None if the median is one."""
+    middle = statistics.median([*values, *[math.inf] * (seeds - len(values))])
     return middle if math.isfinite(middle) else None
 
 

@@ -76,6 +76,13 @@ def launch_options(
             problems.append("--address: needs --executor ray")
         if gpus_per_trial:
             problems.append("--gpus-per-trial: needs --executor ray")
+    if device not in ("auto", "cpu") and address is None:
+        from archsearch.device import resolve
+
+        try:
+            resolve(device)
+        except InputError as error:
+            problems += [f"--device: {problem}" for problem in error.problems]
     if problems:
         raise InputError(problems)
     options = ExecutorOptions(

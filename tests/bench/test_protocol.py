@@ -19,6 +19,7 @@ from archsearch.bench.protocol import (
     score_ranges,
     study,
 )
+from archsearch.cli.bench import _protocol_figure
 from archsearch.cli.bench._protocol_figure import (
     _draw_agreement,
     _draw_curves,
@@ -45,7 +46,7 @@ def short(steps: int) -> TrainingConfig:
 def row(digest: str, protocol: str, *accuracy: float, seed: int = 0, **other: Any) -> ProtocolRow:
     known: dict[str, Any] = {
         "design": digest, "digest": digest, "architecture": {}, "protocol": protocol,
-        "training": {}, "cells": (), "seed": seed, "outcome": "finished", "step": 10,
+        "training": {}, "task": {}, "cells": (), "seed": seed, "outcome": "finished", "step": 10,
         "accuracy": accuracy, "tokens": 1000, "seconds": 1.0, "curve": (), "versions": {},
     }  # fmt: skip
     return ProtocolRow(**{**known, **other})
@@ -88,8 +89,8 @@ def test_a_protocol_is_held_against_the_reference() -> None:
     assert long_run.missed == ()
     # d, which the reference did not try, counts nowhere
     assert (fast.designs, fast.runs, fast.solved) == (3, 6, 3)
-    assert fast.tokens == pytest.approx((400 + 4 * 1000 + 600) / 6)
-    assert fast.seconds == pytest.approx((4 + 4 * 1 + 8) / 6)
+    assert fast.tokens == pytest.approx(((400 + 600) / 2 + 1000 + 1000) / 3)
+    assert fast.seconds == pytest.approx(((4 + 8) / 2 + 1 + 1) / 3)
     # a and b tie on both sides, both stand before c
     assert fast.tau == pytest.approx(1.0)
     # the first seed: a = b > c; the second: all tied, so it says nothing
@@ -115,6 +116,10 @@ def test_rankings_by_different_seeds() -> None:
     # 1/3 of the second seed here with the first there, -1/3 of the first here with the second there
     assert fast.cross_tau == pytest.approx(0)
     assert long_run.cross_tau == long_run.own_tau
+    # a seed that not every design was tried with ranks nothing
+    fast, _ = agreements([r for r in rows if r.key != ("b", "fast", 1)], "long")
+    assert fast.own_tau is None
+    assert fast.cross_tau == pytest.approx(-1 / 3)
 
 
 def test_a_file_of_other_settings_is_refused(tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def test_a_file_of_other_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds runs with other settings for 'fast'"):
         list(study(designs, {"fast": short(3)}, TASK, path))
     other = MQARConfig(vocab_size=64, cells=(Cell(length=32, pairs=2),))
-    with pytest.raises(InputError, match="holds runs with other cells"):
+    with pytest.raises(InputError, match="holds runs with another task"):
         list(study(designs, {"fast": short(2)}, other, path))
     assert len(list(study(designs, {"other": short(3)}, TASK, path))) == 1
     path.write_bytes(b"\x89PNG")
@@ -160,6 +165,11 @@ def test_a_run_that_has_ended_keeps_its_accuracy() -> None:
         (200, pytest.approx(0.15)), (400, pytest.approx(0.6)), (600, pytest.approx(0.8)),
     ]  # fmt: skip
     assert mean_curve([rows[2]]) == []
+    # designs count alike, however many seeds they had; what diverged has nothing
+    more = row("a", "p", 1.0, training=settings, seed=1, curve=rows[0].curve)
+    assert mean_curve([*rows, more]) == mean_curve(rows)
+    gone = row("b", "p", training=settings, outcome="diverged", curve=rows[1].curve)
+    assert mean_curve([rows[0], gone]) == [(200, pytest.approx(0.1)), (400, pytest.approx(0.5))]
 
 
 def _some_study() -> list[ProtocolRow]:
@@ -182,11 +192,12 @@ def _some_study() -> list[ProtocolRow]:
 def test_the_figure_shows_each_design_where_its_scores_are(tmp_path: Path) -> None:
     rows = _some_study()
     by_protocol = {name: [r for r in rows if r.protocol == name] for name in ("fast", "long")}
+    styles = {"fast": ("red", "o"), "long": ("blue", "s")}
     left, right = Figure().subplots(1, 2)
-    _draw_curves(left, by_protocol)
+    _draw_curves(left, by_protocol, styles)
     assert [line.get_label() for line in left.lines] == ["fast", "long"]
     assert [list(line.get_xdata()) for line in left.lines] == [[50, 100], [100, 400]]
-    _draw_agreement(right, by_protocol, "long")
+    _draw_agreement(right, by_protocol, "long", styles)
     (bars,) = right.containers
     points = bars.lines[0]
     assert list(points.get_xdata()) == list(points.get_ydata()) == [pytest.approx(0.35), 0.9]
@@ -197,6 +208,16 @@ def test_the_figure_shows_each_design_where_its_scores_are(tmp_path: Path) -> No
     assert _labels(rows) == {"fast": "10 steps of 10 tokens", "long": "40 steps of 10 tokens"}
     same = [*rows, row("a", "third", training={"batch_tokens": 10, "steps": 10})]
     assert _labels(same) == {name: name for name in ("fast", "long", "third")}
+    # a protocol that was tried on few designs leaves the others' curves as they are
+    drawn_curves = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            _protocol_figure, "_draw_curves", lambda _, found, __: drawn_curves.append(found)
+        )
+        few = row("a", "few", 0.5, training={"batch_tokens": 10, "steps": 7})
+        plot_study([*rows, few], "long", path)
+    assert [set(found) for found in drawn_curves] == [set(_labels(rows).values())]
+    assert all(len({r.digest for r in found}) == 2 for found in drawn_curves[0].values())
     # neither failed runs nor a reference without runs are a reason to fail
     plot_study([row("a", "fast", outcome="failed")], "long", path)
     plot_study(rows, "other", path)

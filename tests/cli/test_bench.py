@@ -24,7 +24,7 @@ objectives: [accuracy, flops]
 """
 
 
-def test_training_is_fastest_beside_itself(cli: Cli) -> None:
+def test_training(cli: Cli) -> None:
     options = ("--cell", "16,2", "--tokens", 64, "--d-model", 8, "--repeats", 1, "--no-naive")
     ran = cli("bench", "training", *options, "--precision", "float32", "--json")
     assert ran.code == 0

@@ -15,6 +15,7 @@ from archsearch import __version__
 from archsearch.cli import COMMANDS, app, main
 from archsearch.cli._session import launch_options
 from archsearch.errors import InputError
+from tests.conftest import ROOT
 
 from .conftest import Ran
 
@@ -200,7 +201,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     [
         ("serial", 0, "auto", "auto"), ("serial", 0, "cpu", "cpu"), ("ray", 1, "auto", "auto"),
         # a worker of Ray sees accelerators that its trial was not given
-        ("ray", 0, "auto", "cpu"), ("ray", 0.5, "cuda:1", "cuda:1"),
+        ("ray", 0, "auto", "cpu"), ("ray", 0.5, "meta", "meta"),
     ],
 )  # fmt: skip
 def test_where_a_campaign_trains(executor: str, gpus: float, wished: str, device: str) -> None:
@@ -209,3 +210,11 @@ def test_where_a_campaign_trains(executor: str, gpus: float, wished: str, device
         device=wished,
     )  # fmt: skip
     assert how.device == device
+
+
+def test_a_device_that_is_not_there_is_refused_at_once(cli: Cli, tmp_path: Path) -> None:
+    space = ROOT / "search_spaces" / "quickstart.yaml"
+    ran = cli("run", space, "--executor", "serial", "--device", "nowhere", "--out", tmp_path / "o")
+    assert ran.code == 2
+    assert "--device: device 'nowhere' cannot be used here" in ran.err
+    assert not (tmp_path / "o").exists()

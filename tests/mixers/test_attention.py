@@ -6,6 +6,7 @@ import torch
 from archsearch.architecture import Component
 from archsearch.canonical import spec_of
 from archsearch.mixers import modules
+from archsearch.mixers._attention import _attention_nearby, in_window, masked_attention, spread
 from archsearch.mixers.attention.spec import Attention
 from archsearch.mixers.base import MixerContext
 from tests.mixers import contract
@@ -64,3 +65,27 @@ def test_decoding_leaves_the_state_alone(name: str) -> None:
     before = {key: tensor.clone() for key, tensor in state.items()}
     module.step(contract.noise(2, 1)[:, 0], state)
     assert all(torch.equal(state[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize(("count", "step"), [(1, 1), (5, 1), (4, 3), (40, 1), (9, 7)])
+def test_fetched_keys_are_those_of_the_window(count: int, step: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+
+    def drawn(heads: int, length: int) -> torch.Tensor:
+        shape = (2, heads, length, 3)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    q, k, v = drawn(4, 6), drawn(2, 37), drawn(2, 37)
+    # the first and the last, one twice, others in no order, no two sequences alike
+    position = torch.tensor([[0, 36, 5, 5, 20, 1], [36, 0, 35, 2, 13, 13]])
+    distance = position[..., None] - torch.arange(37)
+    allowed = in_window(distance, count, step)[:, None]
+    results = []
+    for y in (
+        _attention_nearby(q, k, v, position, count, step),
+        masked_attention(q, spread(k, 4), spread(v, 4), allowed),
+    ):
+        cotangent = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+        results.append((y, *torch.autograd.grad(y, (q, k, v), cotangent)))
+    for mine, plain in zip(*results, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-10, atol=1e-10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,22 +30,31 @@ def plot_study(rows: Sequence[ProtocolRow], reference: str, path: Path) -> None:
         StoreError: The file cannot be written.
     """
     protocols = sorted({row.protocol for row in rows}, key=lambda name: (name == reference, name))
-    # curves are means over designs: the same for all
-    tried = [{row.digest for row in rows if row.protocol == name} for name in protocols]
-    common = set.intersection(*tried) if tried else set()
-    by_protocol = {
-        name: [row for row in rows if row.protocol == name and row.digest in common]
-        for name in protocols
+    by_protocol = {name: [row for row in rows if row.protocol == name] for name in protocols}
+    # curves are means over designs: of the same, so of none that has not tried all
+    wanted = {row.digest for row in by_protocol.get(reference, rows)}
+    complete = {
+        name: [row for row in found if row.digest in wanted]
+        for name, found in by_protocol.items()
+        if wanted <= {row.digest for row in found}
     }
     shown = _labels(rows)
+    styles = {shown[name]: _style(i) for i, name in enumerate(protocols)}
+    curves = {shown[name]: found for name, found in complete.items()}
     labelled = {shown[name]: found for name, found in by_protocol.items()}
     with figure_file(path, inches=(8.6, 4.6)) as (figure, _):
         left, right = figure.subplots(1, 2)
-        _draw_curves(left, labelled)
-        _draw_agreement(right, labelled, shown.get(reference, reference))
-        if left.lines:
+        _draw_curves(left, curves, styles)
+        _draw_agreement(right, labelled, shown.get(reference, reference), styles)
+        handles = {
+            text: handle
+            for axes in (right, left)
+            for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        if handles:
             figure.legend(
-                *left.get_legend_handles_labels(),
+                list(handles.values()),
+                list(handles),
                 loc="outside lower center",
                 ncols=3,
                 frameon=False,
@@ -65,20 +74,24 @@ def _labels(rows: Sequence[ProtocolRow]) -> dict[str, str]:
     return short
 
 
+Styles = Mapping[str, tuple[str, str]]
+"""Colour and mark of each protocol."""
+
+
 def _style(number: int) -> tuple[str, str]:
     return _COLORS[number % len(_COLORS)], _MARKS[number % len(_MARKS)]
 
 
-def _draw_curves(axes: Axes, by_protocol: dict[str, list[ProtocolRow]]) -> None:
+def _draw_curves(axes: Axes, by_protocol: Mapping[str, list[ProtocolRow]], styles: Styles) -> None:
     from matplotlib.ticker import FuncFormatter
 
     axes.set_title("what tokens buy", loc="left", fontsize=10)
     axes.set_xlabel("tokens trained on")
-    axes.set_ylabel("validation accuracy, mean of cells and runs")
-    for number, (name, rows) in enumerate(by_protocol.items()):
+    axes.set_ylabel("validation accuracy, mean of cells, seeds, designs")
+    for name, rows in by_protocol.items():
         curve = mean_curve(rows)
         if curve:
-            color, mark = _style(number)
+            color, mark = styles[name]
             axes.plot(
                 *zip(*curve, strict=True), mark, ls="-", color=color, label=name, ms=3, lw=1.3
             )
@@ -88,19 +101,21 @@ def _draw_curves(axes: Axes, by_protocol: dict[str, list[ProtocolRow]]) -> None:
     axes.grid(visible=True, alpha=0.2)
 
 
-def _draw_agreement(axes: Axes, by_protocol: dict[str, list[ProtocolRow]], reference: str) -> None:
+def _draw_agreement(
+    axes: Axes, by_protocol: Mapping[str, list[ProtocolRow]], reference: str, styles: Styles
+) -> None:
     axes.set_title("a design's score under both", loc="left", fontsize=10)
     axes.set_xlabel(reference)
     axes.set_ylabel("score under another; bars: seeds")
     axes.plot([0, 1], [0, 1], color="#9aa0a6", linewidth=0.8)
     axes.fill_between([0, 1], [-TIE, 1 - TIE], [TIE, 1 + TIE], color="#9aa0a6", alpha=0.25)
     theirs = score_ranges(by_protocol.get(reference, []))
-    for number, (name, rows) in enumerate(by_protocol.items()):
+    for name, rows in by_protocol.items():
         mine = score_ranges(rows)
         common = [digest for digest in mine if digest in theirs]
         if name == reference or not common:
             continue
-        color, mark = _style(number)
+        color, mark = styles[name]
         x, x_low, x_high = zip(*(theirs[d] for d in common), strict=True)
         y, y_low, y_high = zip(*(mine[d] for d in common), strict=True)
         axes.errorbar(

@@ -86,6 +86,7 @@ def protocol(
         for row in bench.study(designs, protocols, file.task, out, seeds=seeds, workers=workers):
             print(_progress(row), file=sys.stderr)
     found = bench.read(out)
+    bench.check_same(found, protocols, file.task, out)
     if plot is not None:
         from archsearch.cli.bench._protocol_figure import plot_study
 

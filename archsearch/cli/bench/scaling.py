@@ -11,7 +11,7 @@ from archsearch.cli.bench._options import Repeats
 
 
 def scaling(
-    steps: Annotated[int, typer.Option(min=2, help="Of a training run, about 33 ms each.")] = 900,
+    steps: Annotated[int, typer.Option(min=2, help="Of a training run, about 37 ms each.")] = 900,
     repeats: Repeats = 5,
     as_json: AsJson = False,
 ) -> None:
