@@ -79,7 +79,7 @@ def _forward_seconds(
 ) -> float:
     """Of scoring so many queries: what the nearest measured length takes, by tokens and FLOPs."""
     near = min(measured, key=lambda c: (abs(c.length - cell.length), c.length))
-    tokens = max(1, training.batch_tokens // near.length) * near.length
+    tokens = training.batch_sequences(near.length) * near.length
     scored = -(-queries // cell.pairs) * cell.length
     dearer = (flops_at(architecture, cell.length) / cell.length) / max(
         flops_at(architecture, near.length) / near.length, 1.0

@@ -120,7 +120,7 @@ def _train_flops(run: Run) -> float:
     total = 0.0
     for step in range(run.step):
         cell = run.data.cell_of(step)
-        total += 3.0 * max(1, run.config.batch_tokens // cell.length) * per_cell[cell]
+        total += 3.0 * run.config.batch_sequences(cell.length) * per_cell[cell]
     return total
 
 

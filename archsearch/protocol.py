@@ -42,3 +42,7 @@ class TrainingConfig(BaseModel):
     validation_queries: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
     test_queries: Annotated[int, Field(ge=1, le=10_000_000)] = 4096
     precision: Precision = "auto"
+
+    def batch_sequences(self, length: int) -> int:
+        """Sequences of that many tokens in a batch."""
+        return max(1, self.batch_tokens // length)

@@ -70,6 +70,13 @@ def rate_at(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
+@lru_cache(maxsize=8)
+def _cell_order(seed: int, cycle: int, cells: int) -> tuple[int, ...]:
+    """The places of the cells in a cycle; kept, as a generator costs more than a small batch."""
+    order = np.random.SeedSequence(seed, spawn_key=(cycle,))
+    return tuple(np.random.default_rng(order).permutation(cells).tolist())
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """What a run is trained on, step by step: a pure function of its seeds."""
@@ -87,7 +94,7 @@ class TrainingData:
     def batch(self, step: int) -> Batch:
         """The batch of a step; its size keeps the number of tokens."""
         cell = self.cell_of(step)
-        size = max(1, self.config.batch_tokens // cell.length)
+        size = self.config.batch_sequences(cell.length)
         return self.task.batch(cell, Split.TRAIN, step, size, self.streams.data)
 
 
@@ -141,13 +148,6 @@ def start(request: EvaluationRequest) -> Run:
     )
     dtype = matmul_dtype(request.training.precision, device)
     return Run(model, optimizer, task, request.training, streams, device, dtype)
-
-
-@lru_cache(maxsize=8)
-def _cell_order(seed: int, cycle: int, cells: int) -> tuple[int, ...]:
-    """The places of the cells in a cycle; kept, as a generator costs more than a small batch."""
-    order = np.random.SeedSequence(seed, spawn_key=(cycle,))
-    return tuple(np.random.default_rng(order).permutation(cells).tolist())
 
 
 def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -246,7 +246,7 @@ def test(run: Run) -> tuple[CellScore, ...]:
 
 def _held_out(run: Run, cell: Cell, split: Split, queries: int) -> Iterator[Batch]:
     left = -(-queries // cell.pairs)
-    size = max(1, run.config.batch_tokens // cell.length)
+    size = run.config.batch_sequences(cell.length)
     for index in range(-(-left // size)):
         yield run.task.batch(cell, split, index, min(size, left), run.streams.held_out)
         left -= size

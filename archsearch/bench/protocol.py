@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,6 @@ class ProtocolRow(NamedTuple):
         protocol: Its name in the study.
         training: The settings behind that name.
         task: Vocabulary, fillers and cells.
-        cells: Those tested.
         step: Where the run ended: at the budget, or when it had passed every validation cell.
         accuracy: By test cell; empty when the run failed or diverged.
         tokens: Trained on until the end.
@@ -63,7 +62,6 @@ class ProtocolRow(NamedTuple):
     protocol: str
     training: dict[str, Any]
     task: dict[str, Any]
-    cells: tuple[str, ...]
     seed: int
     outcome: str
     step: int
@@ -225,12 +223,18 @@ def agreements(rows: Sequence[ProtocolRow], reference: str) -> list[Agreement]:
     return [_agreement(name, found, long_run) for name, found in by_protocol.items()]
 
 
-def score_ranges(rows: Iterable[ProtocolRow]) -> dict[str, tuple[float, float, float]]:
-    """Of each design, by digest: mean, least and greatest score over the seeds of these rows."""
-    scores: dict[str, list[float]] = {}
+def by_design(rows: Iterable[ProtocolRow]) -> dict[str, list[ProtocolRow]]:
+    """The runs of each design, by digest; without those that the machine broke."""
+    found: dict[str, list[ProtocolRow]] = {}
     for row in rows:
         if row.outcome != FAILED:
-            scores.setdefault(row.digest, []).append(row.score)
+            found.setdefault(row.digest, []).append(row)
+    return found
+
+
+def score_ranges(rows: Iterable[ProtocolRow]) -> dict[str, tuple[float, float, float]]:
+    """Of each design, by digest: mean, least and greatest score over the seeds of these rows."""
+    scores = {digest: [row.score for row in runs] for digest, runs in by_design(rows).items()}
     return {d: (statistics.mean(found), min(found), max(found)) for d, found in scores.items()}
 
 
@@ -239,55 +243,59 @@ def mean_curve(rows: Iterable[ProtocolRow]) -> list[tuple[int, float]]:
 
     A run that has ended keeps its last accuracy; one that diverged has none.
     """
-    diverged = RunOutcome.DIVERGED.value
-    runs = [
-        (
-            row.digest,
-            []
-            if row.outcome == diverged
-            else [(step * row.training["batch_tokens"], mean) for step, _, mean in row.curve],
-        )
-        for row in rows
-        if row.outcome != FAILED
-    ]
-    marks = sorted({tokens for _, run in runs for tokens, _ in run})
-    return [(mark, _mean_of_designs([(d, _at(run, mark)) for d, run in runs])) for mark in marks]
+    designs = by_design(rows)
+    curves = {row.key: _by_tokens(row) for runs in designs.values() for row in runs}
+    marks = sorted({tokens for curve in curves.values() for tokens, _ in curve})
+
+    def at(mark: int) -> float:
+        return _mean_of_designs(designs, lambda row: _at(curves[row.key], mark))
+
+    return [(mark, at(mark)) for mark in marks]
 
 
-def _at(run: Sequence[tuple[int, float]], mark: int) -> float:
-    return max((found for found in run if found[0] <= mark), default=(0, 0.0))[1]
+def _by_tokens(row: ProtocolRow) -> list[tuple[int, float]]:
+    if row.outcome == RunOutcome.DIVERGED.value:
+        return []
+    return [(step * row.training["batch_tokens"], mean) for step, _, mean in row.curve]
+
+
+def _at(curve: Sequence[tuple[int, float]], mark: int) -> float:
+    return max((found for found in curve if found[0] <= mark), default=(0, 0.0))[1]
 
 
 def _agreement(name: str, rows: list[ProtocolRow], reference: list[ProtocolRow]) -> Agreement:
-    mine, theirs = score_ranges(rows), score_ranges(reference)
-    common = [digest for digest in mine if digest in theirs]
-    rows = [row for row in rows if row.digest in theirs]
-    here, there = _by_seed(rows, common), _by_seed(reference, common)
-    names = {row.digest: row.design for row in rows}
-    often_here, often_there = _mostly_solved(rows), _mostly_solved(reference)
+    theirs = by_design(reference)
+    mine = {digest: runs for digest, runs in by_design(rows).items() if digest in theirs}
+    runs = [row for found in mine.values() for row in found]
+    here, there = _by_seed(runs, list(mine)), _by_seed(reference, list(mine))
+    scores, their_scores = score_ranges(runs), score_ranges(reference)
     return Agreement(
         protocol=name,
-        designs=len(common),
-        runs=len(rows),
-        solved=sum(row.solved for row in rows),
-        tokens=_mean_of_designs([(row.digest, row.tokens) for row in rows]),
-        seconds=_mean_of_designs([(row.digest, row.seconds) for row in rows]),
-        tau=kendall_tau([mine[d][0] for d in common], [theirs[d][0] for d in common]),
+        designs=len(mine),
+        runs=len(runs),
+        solved=sum(row.solved for row in runs),
+        tokens=_mean_of_designs(mine, lambda row: row.tokens),
+        seconds=_mean_of_designs(mine, lambda row: row.seconds),
+        tau=kendall_tau([scores[d][0] for d in mine], [their_scores[d][0] for d in mine]),
         cross_tau=_mean_tau((here[i], there[j]) for i in here for j in there if i != j),
         own_tau=_mean_tau(itertools.combinations(here.values(), 2)),
-        missed=tuple(names[d] for d in common if d in often_there and d not in often_here),
+        missed=tuple(
+            found[0].design
+            for digest, found in mine.items()
+            if _mostly_solved(theirs[digest]) and not _mostly_solved(found)
+        ),
     )
 
 
-def _mean_of_designs(values: Iterable[tuple[str, float]]) -> float:
-    found: dict[str, list[float]] = {}
-    for digest, value in values:
-        found.setdefault(digest, []).append(value)
-    return statistics.mean(map(statistics.mean, found.values())) if found else 0.0
+def _mean_of_designs(
+    designs: Mapping[str, Sequence[ProtocolRow]], value: Callable[[ProtocolRow], float]
+) -> float:
+    means = [statistics.mean(map(value, runs)) for runs in designs.values()]
+    return statistics.mean(means) if means else 0.0
 
 
-def _mean_tau(pairs: Iterable[tuple[Mapping[str, float], Mapping[str, float]]]) -> float | None:
-    taus = [tau for a, b in pairs if (tau := _tau_of(a, b)) is not None]
+def _mean_tau(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float | None:
+    taus = [tau for a, b in pairs if (tau := kendall_tau(a, b)) is not None]
     return statistics.mean(taus) if taus else None
 
 
@@ -311,24 +319,20 @@ def _sign(difference: float, tie: float) -> int:
     return 0 if abs(difference) <= tie + 1e-9 else 1 if difference > 0 else -1
 
 
-def _mostly_solved(rows: Iterable[ProtocolRow]) -> set[str]:
-    solved: dict[str, list[bool]] = {}
-    for row in rows:
-        solved.setdefault(row.digest, []).append(row.solved)
-    return {digest for digest, found in solved.items() if 2 * sum(found) > len(found)}
+def _mostly_solved(runs: Sequence[ProtocolRow]) -> bool:
+    return 2 * sum(row.solved for row in runs) > len(runs)
 
 
-def _by_seed(rows: Iterable[ProtocolRow], designs: Sequence[str]) -> dict[int, dict[str, float]]:
-    """Scores by seed, of the seeds that all of the designs were tried with."""
+def _by_seed(rows: Iterable[ProtocolRow], designs: Sequence[str]) -> dict[int, list[float]]:
+    """Scores of the designs, in their order, by each seed that all of them were tried with."""
     found: dict[int, dict[str, float]] = {}
     for row in rows:
         found.setdefault(row.seed, {})[row.digest] = row.score
-    return {seed: scores for seed, scores in found.items() if scores.keys() >= set(designs)}
-
-
-def _tau_of(a: Mapping[str, float], b: Mapping[str, float]) -> float | None:
-    common = [digest for digest in a if digest in b]
-    return kendall_tau([a[d] for d in common], [b[d] for d in common])
+    return {
+        seed: [scores[digest] for digest in designs]
+        for seed, scores in found.items()
+        if scores.keys() >= set(designs)
+    }
 
 
 def _request(subject: Subject, task: MQARConfig) -> EvaluationRequest:
@@ -348,7 +352,6 @@ def _row(subject: Subject, task: MQARConfig, answer: Evaluation | Failure) -> Pr
         "architecture": subject.architecture.model_dump(mode="json"),
         "protocol": subject.protocol,
         "training": subject.training.model_dump(mode="json"),
-        "cells": tuple(str(cell) for cell in task.test_cells),
         "task": task.model_dump(mode="json"),
         "seed": subject.seed,
     }
@@ -365,6 +368,5 @@ def _row(subject: Subject, task: MQARConfig, answer: Evaluation | Failure) -> Pr
 
 
 def _parsed(data: dict[str, Any]) -> ProtocolRow:
-    lists = {key: tuple(data[key]) for key in ("cells", "accuracy")}
     curve = tuple((int(s), float(w), float(m)) for s, w, m in data["curve"])
-    return ProtocolRow(**{**data, **lists, "curve": curve})
+    return ProtocolRow(**{**data, "accuracy": tuple(data["accuracy"]), "curve": curve})

@@ -43,19 +43,19 @@ _EMPTY_REQUESTS = 1200
 _POLL_SECONDS = 1.0
 
 _EMPTY_TRIALS = 40
-_EMPTY_CAMPAIGN = f"""
+_EMPTY_CAMPAIGN = """
 name: empty
-task: {{name: mqar, cells: [{{length: 64, pairs: 4}}]}}
+task: {name: mqar, cells: [{length: 64, pairs: 4}]}
 space:
-  d_model: {{choice: [16, 32, 48, 64, 80, 96, 112, 128]}}
-  depth: {{choice: [2, 3, 4]}}
+  d_model: {choice: [16, 32, 48, 64, 80, 96, 112, 128]}
+  depth: {choice: [2, 3, 4]}
   layers:
     each:
-      sequence: {{choice: [short_conv, base_conv, based, {{mixer: sliding_window, window: 16}}]}}
-      channel: {{choice: [none, swiglu]}}
-training: {{steps: 1}}
+      sequence: {choice: [short_conv, base_conv, based, {mixer: sliding_window, window: 16}]}
+      channel: {choice: [none, swiglu]}
+training: {steps: 1}
 objectives: [accuracy, flops]
-search: {{sampler: random, trials: {_EMPTY_TRIALS}}}
+search: {sampler: random}
 """
 
 
@@ -179,7 +179,7 @@ class _EmptyCampaign:
         file, clock = loads(_EMPTY_CAMPAIGN), _Clock()
         options = ExecutorOptions(workers=self.setting.workers, function=_SERVE)
         with tempfile.TemporaryDirectory() as folder:
-            campaign = Campaign.create(file, Path(folder), new_settings(file))
+            campaign = Campaign.create(file, Path(folder), new_settings(file, trials=_EMPTY_TRIALS))
             launch(campaign, LaunchOptions(self.setting.executor, options), clock, Stop())
         told = clock.told[-_EMPTY_TRIALS:]  # the references came first
         return (told[-1] - told[0]) / (len(told) - 1)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+# told apart by people who do not see red or green
+COLORS = ("#0b5fa5", "#b8510d", "#6a3d9a", "#3f3f46", "#0f766e", "#a16207")
+FAINT = "#9aa0a6"
+
 SUFFIXES = (".png", ".svg", ".pdf")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
-from archsearch.cli._figure_file import check_path, figure_file
+from archsearch.cli._figure_file import COLORS, FAINT, check_path, figure_file
 from archsearch.cli._picture import cost_label
 from archsearch.cli._text import human
 from archsearch.records import Front, FrontRow
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-# told apart by people who do not see red or green
-_MEMBER = "#0b5fa5"
-_REFERENCE = "#b8510d"
-_FAINT = "#9aa0a6"
+_MEMBER, _REFERENCE = COLORS[:2]
 _PLACES = tuple(
     (radius, angle)
     for radius in (8, 13, 20, 29, 40, 54, 72)
@@ -64,7 +61,7 @@ def _draw(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> 
     _set_limits(axes, shown)
     levels = _draw_levels(axes, references)
     if front.dominated:
-        _scatter(axes, front.dominated, "o", _FAINT, "trained, dominated", size=14, alpha=0.5)
+        _scatter(axes, front.dominated, "o", FAINT, "trained, dominated", size=14, alpha=0.5)
     _draw_members(axes, front.members)
     if references:
         _scatter(axes, references, "D", _REFERENCE, "references", size=34)

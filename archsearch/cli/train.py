@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli._options import Device
+
 if TYPE_CHECKING:
     from archsearch.records import CellScore
     from archsearch.training import Run
@@ -30,9 +32,7 @@ def train(
         float | None, typer.Option(min=1e-9, max=10, help="Another learning rate.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
-    device: Annotated[
-        str, typer.Option(help="Where to train: auto, cpu, or a device as torch names it.")
-    ] = "auto",
+    device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Where to write the weights (safetensors).")
     ] = None,

@@ -46,7 +46,7 @@ def short(steps: int) -> TrainingConfig:
 def row(digest: str, protocol: str, *accuracy: float, seed: int = 0, **other: Any) -> ProtocolRow:
     known: dict[str, Any] = {
         "design": digest, "digest": digest, "architecture": {}, "protocol": protocol,
-        "training": {}, "task": {}, "cells": (), "seed": seed, "outcome": "finished", "step": 10,
+        "training": {}, "task": {}, "seed": seed, "outcome": "finished", "step": 10,
         "accuracy": accuracy, "tokens": 1000, "seconds": 1.0, "curve": (), "versions": {},
     }  # fmt: skip
     return ProtocolRow(**{**known, **other})

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.bench.protocol import TIE, ProtocolRow, mean_curve, score_ranges
-from archsearch.cli._figure_file import figure_file
+from archsearch.cli._figure_file import COLORS, FAINT, figure_file
 from archsearch.cli._text import human
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# told apart by people who do not see red or green, and by their marks
-_COLORS = ("#0b5fa5", "#b8510d", "#6a3d9a", "#3f3f46", "#0f766e", "#a16207")
 _MARKS = "osD^vP"
 
 
@@ -79,7 +77,7 @@ Styles = Mapping[str, tuple[str, str]]
 
 
 def _style(number: int) -> tuple[str, str]:
-    return _COLORS[number % len(_COLORS)], _MARKS[number % len(_MARKS)]
+    return COLORS[number % len(COLORS)], _MARKS[number % len(_MARKS)]
 
 
 def _draw_curves(axes: Axes, by_protocol: Mapping[str, list[ProtocolRow]], styles: Styles) -> None:
@@ -107,8 +105,8 @@ def _draw_agreement(
     axes.set_title("a design's score under both", loc="left", fontsize=10)
     axes.set_xlabel(reference)
     axes.set_ylabel("score under another; bars: seeds")
-    axes.plot([0, 1], [0, 1], color="#9aa0a6", linewidth=0.8)
-    axes.fill_between([0, 1], [-TIE, 1 - TIE], [TIE, 1 + TIE], color="#9aa0a6", alpha=0.25)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
+    axes.fill_between([0, 1], [-TIE, 1 - TIE], [TIE, 1 + TIE], color=FAINT, alpha=0.25)
     theirs = score_ranges(by_protocol.get(reference, []))
     for name, rows in by_protocol.items():
         mine = score_ranges(rows)

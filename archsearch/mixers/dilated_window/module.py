@@ -34,7 +34,7 @@ class DilatedWindowModule(HeadedAttention):
         return y_BHLE[:, :, :length]
 
     def allowed(self, query: Tensor, key: Tensor, length: int) -> Tensor:
-        return in_window(query - key, reach_at(self.window, length), self.dilation)
+        return in_window(query - key, *self.reach(length))
 
     def reach(self, length: int) -> tuple[int, int]:
         return reach_at(self.window, length), self.dilation

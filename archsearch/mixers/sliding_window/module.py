@@ -22,7 +22,7 @@ class SlidingWindowModule(HeadedAttention):
         return windowed_attention(q_BHLE, k_BHLE, v_BHLE, window)
 
     def allowed(self, query: Tensor, key: Tensor, length: int) -> Tensor:
-        return in_window(query - key, reach_at(self.window, length))
+        return in_window(query - key, *self.reach(length))
 
     def reach(self, length: int) -> tuple[int, int]:
         return reach_at(self.window, length), 1
