@@ -60,10 +60,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation | Failure:
 
 def _evaluate(request: EvaluationRequest) -> Evaluation:
     began = time.monotonic()
-    if request.checkpoint is None:
-        run = start(request)
-    else:
-        run = restore(request, Path(request.checkpoint) / CHECKPOINT)
+    run = _begun(request)
     outcome = advance(run, request.to_step)
     scores = test(run) if outcome in (RunOutcome.SOLVED, RunOutcome.FINISHED) else ()
     if not all(math.isfinite(score.log_probability) for score in scores):
@@ -86,6 +83,16 @@ def _evaluate(request: EvaluationRequest) -> Evaluation:
     if request.directory is not None:
         _leave_rung(request, run, evaluation)
     return evaluation
+
+
+def _begun(request: EvaluationRequest) -> Run:
+    """The run as its last rung left it; from scratch where that rung is gone or damaged.
+
+    A run is a function of its request: the second way only takes longer.
+    """
+    if request.checkpoint is not None and read_rung(Path(request.checkpoint)) is not None:
+        return restore(request, Path(request.checkpoint) / CHECKPOINT)
+    return start(request)
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import traceback
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +17,11 @@ from archsearch.costs import Price
 from archsearch.errors import StoreError
 from archsearch.protocol import TrainingConfig
 from archsearch.tasks.mqar import MQARConfig
+
+
+def now_text() -> str:
+    """The time in UTC, for people; nothing is decided by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class _Record(BaseModel):
@@ -185,6 +191,8 @@ class TrialOutcome(StrEnum):
     FINISHED = "finished"
     DIVERGED = "diverged"
     OOM = "oom"
+    STOPPED = "stopped"
+    """Its runs were ended at a rung; the accuracy is the last validation's."""
     INFEASIBLE = "infeasible"
     DUPLICATE = "duplicate"
     FAILED = "failed"
@@ -193,6 +201,50 @@ class TrialOutcome(StrEnum):
     def was_trained(self) -> bool:
         """Whether there are test scores."""
         return self in (TrialOutcome.SOLVED, TrialOutcome.FINISHED)
+
+    @property
+    def was_evaluated(self) -> bool:
+        """Whether the trial counts against the budget."""
+        return self not in (
+            TrialOutcome.RUNNING,
+            TrialOutcome.INFEASIBLE,
+            TrialOutcome.DUPLICATE,
+        )
+
+
+class VerdictKind(StrEnum):
+    """Why a run is not to go on."""
+
+    LOST = "lost"
+    """Another learning rate of the same design did better."""
+    STOPPED = "stopped"
+    """The stopping rule expects nothing of it."""
+
+
+class RunVerdict(_Record):
+    """A decision against a run.
+
+    Attributes:
+        audited: The run is finished all the same, to learn whether the decision was right.
+    """
+
+    run: int
+    kind: VerdictKind
+    audited: bool = False
+
+
+class Judgement(_Record):
+    """What was decided when all runs of a trial had come to a rung.
+
+    Attributes:
+        step: The rung.
+        known: Trials told by then, as the stopping rule saw them: the highest ``told_order``.
+        verdicts: Against whom; the others go on.
+    """
+
+    step: int
+    known: int
+    verdicts: tuple[RunVerdict, ...] = ()
 
 
 class TrialRecord(_Record):
@@ -204,8 +256,13 @@ class TrialRecord(_Record):
         params: What the sampler proposed.
         campaign_key: Equal for designs that this campaign cannot tell apart.
         accuracy: Mean over the test cells, each capped at the success threshold.
+        evaluations: Rungs in the order of (step, run); a curve stands with the last of its run.
+        judgements: What was decided about the runs, rung by rung.
+        learnability: Decades of learning rate that work; None where it cannot be told.
+        scored_run: The run whose test scores are the trial's; None where there are none.
         violations: Relative violation by constraint, those above zero only.
         attempts: Requests sent, retries included.
+        known: Trials told when this one was asked: the highest ``told_order``.
     """
 
     schema_version: Literal[1] = 1
@@ -219,23 +276,73 @@ class TrialRecord(_Record):
     price: Price | None = None
     accuracy: float = 0.0
     evaluations: tuple[Evaluation, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    scored_run: int | None = None
+    learnability: float | None = None
     violations: dict[str, float] = Field(default_factory=dict)
     duplicate_of: int | None = None
     failure: Failure | None = None
     attempts: int = 0
+    known: int = 0
     told_order: int | None = None
     started_at: str = ""
     finished_at: str = ""
 
     @property
+    def runs(self) -> dict[int, Evaluation]:
+        """The last rung of each run, by the run's number."""
+        return {e.seed.run: e for e in self.evaluations}
+
+    @property
+    def verdicts(self) -> dict[int, RunVerdict]:
+        """What was decided against runs, by the run's number."""
+        return {v.run: v for judgement in self.judgements for v in judgement.verdicts}
+
+    @property
+    def scored(self) -> Evaluation | None:
+        """The evaluation that the trial's scores come from; the last one where none was chosen."""
+        if self.scored_run is not None:
+            return self.runs[self.scored_run]
+        return self.evaluations[-1] if self.evaluations else None
+
+    @property
     def test(self) -> tuple[CellScore, ...]:
-        """Test scores of the last evaluation."""
-        return self.evaluations[-1].test if self.evaluations else ()
+        """Test scores, cell by cell; empty where there are none."""
+        return () if self.scored is None else self.scored.test
 
     @property
     def worst_cell(self) -> float:
         """Lowest test accuracy of a cell; 0 where nothing was trained."""
         return min((cell.accuracy for cell in self.test), default=0.0)
+
+
+FRESH_RUNS = 1000
+"""Confirmations number their runs from here on: their seeds are no race's."""
+
+
+class Confirmation(_Record):
+    """A design trained again: with a fresh seed, at the rate that it is scored at.
+
+    Attributes:
+        number: The trial's; references count down from -1.
+        reference: The reference's name, or None for a searched design.
+        batch: Which batch of seeds it belongs to, from 1; a batch is decided by those before it.
+        evaluation: The whole run, from its first step to its end.
+        attempts: Requests sent, retries included.
+    """
+
+    schema_version: Literal[1] = 1
+    number: int
+    reference: str | None = None
+    batch: int = Field(ge=1)
+    evaluation: Evaluation
+    attempts: int = 1
+    finished_at: str = ""
+
+    @property
+    def seed(self) -> int:
+        """Which fresh seed of its design this is, from 0."""
+        return self.evaluation.seed.run - FRESH_RUNS
 
 
 class FrontRow(_Record):
@@ -244,12 +351,25 @@ class FrontRow(_Record):
     Attributes:
         name: ``trial n``, or the reference's name.
         oracle_bias: Some mixer is told where the answers are.
+        accuracy: Best estimate: the mean over the fresh seeds, or the search's score without any.
+        search_accuracy: The search's score: one seed, chosen for being high.
+        low: Lower end of the 95 % interval of the mean; None where it cannot be told.
+        high: Its upper end.
+        worst_cell: Lowest of ``cell_accuracy``.
         solved: Every test cell reaches the solved threshold.
         cells: Labels of the test cells, in the order of the accuracies.
+        cell_accuracy: Estimates for the cells, as ``accuracy`` is.
         gap_closed: Share of the way from convolutions only to full attention.
         cost: Value of the second objective.
         cost_vs_full_attention: Ratio to the full-attention reference.
-        seeds: Runs behind the accuracy.
+        learning_rate: Of the run that is scored; None where nothing was trained.
+        seeds: Behind the accuracy: fresh ones, or 1 where there is only the search's.
+        p_on_front: Probability of being a member; None where the seeds do not tell yet, for
+            references, and for designs far below the front.
+        confirmed: Of a member: enough fresh seeds, and a probability that says so. Of a reference:
+            enough fresh seeds.
+        steps: Of the run that is scored.
+        seconds: Of all runs, confirmations included.
     """
 
     number: int
@@ -260,6 +380,9 @@ class FrontRow(_Record):
     digest: str
     outcome: TrialOutcome
     accuracy: float
+    search_accuracy: float
+    low: float | None
+    high: float | None
     worst_cell: float
     solved: bool
     cells: tuple[str, ...]
@@ -274,7 +397,10 @@ class FrontRow(_Record):
     subquadratic: bool
     params: int
     state_floats: int
+    learning_rate: float | None
     seeds: int
+    p_on_front: float | None
+    confirmed: bool
     steps: int
     seconds: float
     oracle_bias: bool = False
@@ -289,6 +415,8 @@ class Front(_Record):
             known.
         knee: Number of the member that bulges furthest towards the ideal.
         counts: Trials by outcome.
+        winners_curse: By how much fresh seeds lower the scores of the designs that were members by
+            the search's scores, mean over those that were trained again; None before any was.
     """
 
     schema_version: Literal[1] = 1
@@ -300,6 +428,7 @@ class Front(_Record):
     reference_point: tuple[float, float] | None
     knee: int | None
     counts: dict[str, int]
+    winners_curse: float | None = None
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -1,28 +1,38 @@
 """The campaign's store: an Optuna study, its trials as records, and nothing else.
 
+Two copies: the study of the store, which grows by whole trials, and a mirror in memory, in which
+samplers work. In a database each parameter drawn takes a transaction and several queries; so a
+trial is drawn in the mirror and stored at once, with all that is known of it.
+
 One driver writes. With SQLite the file is ``study.db`` in the campaign's folder, in write-ahead
 mode with full synchronisation while a driver runs, folded into one file at a clean end so that a
 read-only copy opens. References are a second study of the same storage: never proposed, never
-members.
+members. Confirmations are a third.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from archsearch.errors import InputError, StoreError
-from archsearch.records import TrialRecord, seal, unseal
+from archsearch.records import Confirmation, TrialRecord, seal, unseal
 
 SQLITE_FILE = "study.db"
+MEMORY = "memory:"
+"""Instead of a URL: a study that lasts as long as its process, for replays and simulations."""
+
 _RECORD = "record"
 _ELAPSED = "elapsed_seconds"
+_SAMPLER_ATTRS = "sampler_attrs"
 _BUSY_SECONDS = 60
 _FOLD_SECONDS = 2
 
@@ -44,6 +54,11 @@ def default_url(directory: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def confirm_name(name: str) -> str:
+    """The study that holds the confirmations of a campaign's study."""
+    return f"{name}/confirm"
+
+
 def _sqlite_path(url: str) -> Path | None:
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
@@ -56,7 +71,9 @@ class Store:
         name: The study's name.
         objectives: Optuna's metric names, in the order of the values told.
         maximise: For each objective, whether more is better.
-        create: Make what is not there yet; otherwise both studies must exist.
+        create: Make what is not there yet; otherwise the study and its references must exist. The
+            study of confirmations is made when the first one is stored: readers make nothing, and
+            campaigns older than confirmations have none.
 
     Raises:
         StoreError: The store is missing, damaged, foreign or not reachable.
@@ -77,19 +94,22 @@ class Store:
         self._optuna = optuna
         self._url = url
         self._open: dict[int, optuna.Trial] = {}
+        self._ids: dict[int, int] = {}
+        self._sampler_attrs: dict[str, Any] = {}
+        self._confirm_name = confirm_name(name)
         try:
-            storage = self._connect(url, create)
-            directions = [
+            self._storage = storage = self._connect(url, create)
+            self._directions = directions = [
                 optuna.study.StudyDirection.MAXIMIZE if up else optuna.study.StudyDirection.MINIMIZE
                 for up in maximise
             ]
             if create:
-                self.study = optuna.create_study(
+                self._disk = optuna.create_study(
                     storage=storage, study_name=name, directions=directions, load_if_exists=True
                 )
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    self.study.set_metric_names(list(objectives))
+                    self._disk.set_metric_names(list(objectives))
                 self._references = optuna.create_study(
                     storage=storage,
                     study_name=f"{name}/references",
@@ -97,11 +117,14 @@ class Store:
                     load_if_exists=True,
                 )
             else:
-                # the samplers of the campaign are set before each draw; none is needed here
-                self.study = optuna.load_study(storage=storage, study_name=name)
+                self._disk = optuna.load_study(storage=storage, study_name=name)
                 self._references = optuna.load_study(
                     storage=storage, study_name=f"{name}/references"
                 )
+            # the samplers of the campaign are set before each draw; none is needed here
+            self.study = optuna.create_study(directions=self._disk.directions)
+            self._fill_mirror()
+            self._confirm = self._load_confirm(storage)
         except (StoreError, KeyboardInterrupt):
             raise
         except KeyError as error:
@@ -113,6 +136,8 @@ class Store:
             ) from error
 
     def _connect(self, url: str, create: bool) -> Any:
+        if url == MEMORY:
+            return self._optuna.storages.InMemoryStorage()
         path = _sqlite_path(url)
         kwargs: dict[str, Any] = {"pool_pre_ping": True}
         if path is not None:
@@ -124,6 +149,22 @@ class Store:
         if path is not None:
             _synchronise_fully(storage.engine)
         return storage
+
+    def _load_confirm(self, storage: Any) -> Any:
+        try:
+            return self._optuna.load_study(storage=storage, study_name=self._confirm_name)
+        except KeyError:
+            return None
+
+    def _made_confirm(self) -> Any:
+        if self._confirm is None:
+            self._confirm = self._optuna.create_study(
+                storage=self._storage,
+                study_name=self._confirm_name,
+                directions=self._directions,
+                load_if_exists=True,
+            )
+        return self._confirm
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -143,8 +184,29 @@ class Store:
                 " nothing told so far is lost: mend it, then 'archsearch resume'"
             ) from error
 
+    def _fill_mirror(self) -> None:
+        """Trials by number and what samplers keep in a study, without the records."""
+        for frozen in self._disk.get_trials(deepcopy=True):
+            self._ids[frozen.number] = frozen._trial_id
+            frozen.user_attrs = {}
+            mirrored = self._mirror.create_new_trial(self.study._study_id, frozen)
+            if frozen.state is self._optuna.trial.TrialState.RUNNING:
+                self._open[frozen.number] = self._optuna.Trial(self.study, mirrored)
+        self._sampler_attrs = json.loads(self._disk.user_attrs.get(_SAMPLER_ATTRS, "{}"))
+        for key, value in self._sampler_attrs.items():
+            self._mirror.set_study_system_attr(self.study._study_id, key, value)
+
+    @property
+    def _mirror(self) -> Any:
+        return self.study._storage
+
+    @property
+    def engine(self) -> Any:
+        """SQLAlchemy's engine of the store."""
+        return self._storage.engine
+
     def ask(self) -> int:
-        """A new running trial; returns its number."""
+        """A new running trial, stored with its first record; returns its number."""
         trial = self.study.ask()
         self._open[trial.number] = trial
         return trial.number
@@ -153,18 +215,40 @@ class Store:
         """The live Optuna trial of a running number, for a sampler's suggestions."""
         return self._open[number]
 
+    def running(self) -> set[int]:
+        """Numbers of the trials that were asked here, or adopted, and not told."""
+        return set(self._open)
+
     def adopt(self) -> list[int]:
         """Takes over the trials that a dead driver left running; returns their numbers in order."""
-        running = self.study.get_trials(
-            deepcopy=False, states=(self._optuna.trial.TrialState.RUNNING,)
-        )
-        for frozen in running:
-            self._open[frozen.number] = self._optuna.Trial(self.study, frozen._trial_id)
-        return sorted(frozen.number for frozen in running)
+        return sorted(self._open)
 
     def note(self, record: TrialRecord) -> None:
         """Stores what is known of a running trial, replacing what was known before."""
-        self._open[record.number].set_user_attr(_RECORD, seal(record))
+        if self._url == MEMORY:
+            return
+        if record.number in self._ids:
+            self._storage.set_trial_user_attr(self._ids[record.number], _RECORD, seal(record))
+        else:
+            self._store_trial(record, self._optuna.trial.TrialState.RUNNING, None)
+
+    def _store_trial(self, record: TrialRecord, state: Any, values: Sequence[float] | None) -> None:
+        """A whole trial in one transaction, behind what its sampler has left in the study."""
+        assert record.number == len(self._ids), "trials are stored in the order of their numbers"
+        self._store_sampler_attrs()
+        drawn = copy.copy(self._mirror.get_trial(self._open[record.number]._trial_id))
+        drawn.user_attrs = {_RECORD: seal(record)}
+        drawn.state, drawn.values = state, None if values is None else list(values)
+        if state is not self._optuna.trial.TrialState.RUNNING:
+            drawn.datetime_complete = datetime.now()  # as Optuna's own
+        self._ids[record.number] = self._storage.create_new_trial(self._disk._study_id, drawn)
+
+    def _store_sampler_attrs(self) -> None:
+        """NSGA-II keeps its parents there; trials are named by the mirror's ids, their numbers."""
+        found = self._mirror.get_study_system_attrs(self.study._study_id)
+        if found != self._sampler_attrs:
+            self._sampler_attrs = dict(found)
+            self._disk.set_user_attr(_SAMPLER_ATTRS, json.dumps(found))
 
     def constrain(self, number: int, violations: Mapping[str, float]) -> None:
         """States how far each constraint is violated; <= 0 is feasible. The first word counts."""
@@ -177,13 +261,19 @@ class Store:
 
     def tell(self, record: TrialRecord, values: Sequence[float] | None) -> None:
         """Finishes a trial for good: with values, or as failed when there are none."""
-        trial = self._open[record.number]
-        trial.set_user_attr(_RECORD, seal(record))
+        states = self._optuna.trial.TrialState
+        state = states.FAIL if values is None else states.COMPLETE
+        if self._url != MEMORY:
+            if record.number in self._ids:
+                self.note(record)
+                self._storage.set_trial_state_values(self._ids[record.number], state, values)
+            else:
+                self._store_trial(record, state, values)
+        trial = self._open.pop(record.number)
         if values is None:
-            self.study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            self.study.tell(trial, state=state)
         else:
             self.study.tell(trial, list(values))
-        del self._open[record.number]
 
     def add_reference(self, record: TrialRecord, values: Sequence[float] | None) -> None:
         """Stores a finished reference."""
@@ -197,10 +287,39 @@ class Store:
             )
         )
 
-    def running_record(self, number: int) -> TrialRecord | None:
-        """What the dead driver had noted of an adopted trial."""
-        text = self._open[number].user_attrs.get(_RECORD)
-        return None if text is None else unseal(TrialRecord, text, f"trial {number}")
+    def add_confirmation(self, confirmation: Confirmation, values: Sequence[float]) -> None:
+        """Stores a design that was trained again."""
+        # in one transaction, as a reference: nothing is ever adopted here
+        self._made_confirm().add_trial(
+            self._optuna.trial.create_trial(
+                state=self._optuna.trial.TrialState.COMPLETE,
+                values=list(values),
+                user_attrs={_RECORD: seal(confirmation)},
+            )
+        )
+
+    def confirmations(self) -> list[Confirmation]:
+        """All confirmations, in the order in which they were stored.
+
+        Raises:
+            StoreError: A record is damaged.
+        """
+        if self._confirm is None:
+            return []
+        return [
+            unseal(Confirmation, frozen.user_attrs[_RECORD], f"confirmation {frozen.number}")
+            for frozen in self._confirm.get_trials(deepcopy=False)
+            if _RECORD in frozen.user_attrs
+        ]
+
+    def confirm_seconds(self) -> float:
+        """How long drivers have spent on confirmations, all sessions together."""
+        attrs = {} if self._confirm is None else self._confirm.user_attrs
+        return float(attrs.get(_ELAPSED, 0.0))
+
+    def set_confirm_seconds(self, seconds: float) -> None:
+        """Keeps the time for the next session."""
+        self._made_confirm().set_user_attr(_ELAPSED, round(seconds, 3))
 
     def records(self) -> list[TrialRecord]:
         """All noted trials by number, references first.
@@ -209,7 +328,7 @@ class Store:
             StoreError: A record is damaged.
         """
         found = []
-        for kind, study in (("reference", self._references), ("trial", self.study)):
+        for kind, study in (("reference", self._references), ("trial", self._disk)):
             for frozen in study.get_trials(deepcopy=False):
                 text = frozen.user_attrs.get(_RECORD)
                 if text is not None:
@@ -218,18 +337,18 @@ class Store:
 
     def elapsed_seconds(self) -> float:
         """How long drivers have worked on the campaign, all sessions together."""
-        return float(self.study.user_attrs.get(_ELAPSED, 0.0))
+        return float(self._disk.user_attrs.get(_ELAPSED, 0.0))
 
     def set_elapsed_seconds(self, seconds: float) -> None:
         """Keeps the time for the next session."""
-        self.study.set_user_attr(_ELAPSED, round(seconds, 3))
+        self._disk.set_user_attr(_ELAPSED, round(seconds, 3))
 
     def close(self) -> None:
         """Ends the connection and folds SQLite's log into its file."""
-        storage: Any = self.study._storage
-        backend = getattr(storage, "_backend", storage)
-        backend.remove_session()
-        backend.engine.dispose()
+        if self._url == MEMORY:
+            return
+        self._storage.remove_session()
+        self._storage.engine.dispose()
         path = _sqlite_path(self._url)
         if path is not None and path.is_file():
             # another process may be reading: then the log stays, and a later end folds it
@@ -303,13 +422,40 @@ def read_records(url: str, name: str) -> list[TrialRecord]:
     ]
 
 
+def read_confirmations(url: str, name: str) -> list[Confirmation]:
+    """All confirmations of a campaign; read like ``read_records``.
+
+    Raises:
+        StoreError: The store is missing or damaged.
+    """
+    path = _sqlite_path(url)
+    if path is None:
+        with contextlib.closing(_reader(url, name)) as store:
+            return store.confirmations()
+    study = confirm_name(name)
+    rows = _select(path, _RECORDS_QUERY, (_RECORD, study, study))
+    return [
+        unseal(Confirmation, text, f"{path}: confirmation {number}") for _, number, text in rows
+    ]
+
+
 def read_elapsed_seconds(url: str, name: str) -> float:
-    """How long drivers have worked on a campaign; read like ``read_records``."""
+    """How long drivers have searched; read like ``read_records``."""
     path = _sqlite_path(url)
     if path is None:
         with contextlib.closing(_reader(url, name)) as store:
             return store.elapsed_seconds()
     rows = _select(path, _ELAPSED_QUERY, (_ELAPSED, name))
+    return float(rows[0][0]) if rows else 0.0
+
+
+def read_confirm_seconds(url: str, name: str) -> float:
+    """How long drivers have spent on confirmations; read like ``read_records``."""
+    path = _sqlite_path(url)
+    if path is None:
+        with contextlib.closing(_reader(url, name)) as store:
+            return store.confirm_seconds()
+    rows = _select(path, _ELAPSED_QUERY, (_ELAPSED, confirm_name(name)))
     return float(rows[0][0]) if rows else 0.0
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.campaign.config import Campaign, new_settings
-from archsearch.campaign.driver import Driver, WorkerSettings
+from archsearch.campaign.dispatch import WorkerSettings
+from archsearch.campaign.driver import Driver
 from archsearch.campaign.progress import Ending, Snapshot, Stop
 from archsearch.canonical import canonicalise
 from archsearch.execution.base import Answer, Executor, ExecutorOptions
@@ -48,9 +49,10 @@ space:
           - {mixer: sliding_window, window: {choice: [3, sqrt]}}
           - {mixer: learned_selection, cap: {choice: [2, 3]}}
       rule: positions
-training: {steps: 4, batch_tokens: 256, eval_every: 2, validation_queries: 16, test_queries: 32}
+training: {steps: 4, batch_tokens: 256, eval_every: 2, learning_rate: 3e-3,
+  validation_queries: 16, test_queries: 32}
 constraints: [growth < 2]
-search: {sampler: SAMPLER, trials: TRIALS, seed: 5}
+search: {sampler: SAMPLER, trials: TRIALS, seed: 5, stopping: none, confirm_seeds: 0}
 """
 
 TIMES = ("started_at", "finished_at", "attempts")
@@ -174,8 +176,8 @@ class Silent:
     def event(self, text: str) -> None:
         self.events.append(text)
 
-    def update(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
+    def update(self, look: Callable[[], Snapshot]) -> None:
+        self.snapshots.append(look())
 
 
 def new_campaign(directory: Path, text: str | None = None, **settings: Any) -> Campaign:

@@ -94,4 +94,5 @@ def test_no_thread_on_the_cpu() -> None:
     before = threading.active_count()
     run = start(request())
     train_step(run)
-    assert threading.active_count() == before
+    # a thread of an earlier test may end meanwhile
+    assert threading.active_count() <= before

@@ -98,10 +98,12 @@ def test_any_other_error_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "in fails" in done.traceback
 
 
-def test_a_missing_checkpoint_is_a_failure(tmp_path: Path) -> None:
+def test_a_run_whose_checkpoint_is_missing_begins_anew(tmp_path: Path) -> None:
     done = evaluate(request(checkpoint=str(tmp_path / "none")))
-    assert isinstance(done, Failure)
-    assert "StoreError" in done.message
+    whole = evaluate(request())
+    assert isinstance(done, Evaluation)
+    assert isinstance(whole, Evaluation)
+    assert (done.curve, done.test) == (whole.curve, whole.test)
 
 
 def test_a_test_that_is_not_finite_is_a_divergence(

@@ -15,7 +15,7 @@ from archsearch.samplers import samplers
 def test_what_there_is() -> None:
     assert executors.names() == ("ray", "serial")
     assert exporters.names() == ("json", "yaml")
-    assert samplers.names() == ("nsga2", "random", "tpe")
+    assert samplers.names() == ("gp", "nsga2", "portfolio", "random", "structural", "tpe")
     assert specs.names() == modules.names()
     assert "base" not in specs
     assert all(not name.startswith("_") for name in specs)
@@ -31,7 +31,9 @@ def test_every_name_is_found(registry: Registry[object]) -> None:
 def test_a_wrong_name_is_told_the_right_one() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown sampler 'tpee'; did you mean 'tpe'\?"):
         samplers.get("tpee")
-    with pytest.raises(UnknownNameError, match="known: nsga2, random, tpe"):
+    with pytest.raises(
+        UnknownNameError, match="known: gp, nsga2, portfolio, random, structural, tpe"
+    ):
         samplers.get("zzz")
     assert 3 not in samplers
 

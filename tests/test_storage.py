@@ -127,7 +127,7 @@ def test_reading_does_not_wait_for_a_driver(copy: Path) -> None:
 
 def test_the_driver_writes_ahead_and_synchronises_fully(copy: Path) -> None:
     store = store_at(copy, create=False)
-    with store.study._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
+    with store.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     store.close()
@@ -321,7 +321,7 @@ def test_what_the_database_cannot_write_is_the_stores_error(tmp_path: Path) -> N
     store = open_store(campaign, create=True)
     try:
         number = store.ask()
-        store.study._storage._backend.engine.dispose()
+        store.engine.dispose()
         with sqlite3.connect(campaign.directory / "study.db") as connection:
             connection.execute("DROP TABLE trial_user_attributes")
         with pytest.raises(StoreError, match="cannot be written"), store.guarded():

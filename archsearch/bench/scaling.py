@@ -53,9 +53,9 @@ space:
     each:
       sequence: {choice: [short_conv, base_conv, based, {mixer: sliding_window, window: 16}]}
       channel: {choice: [none, swiglu]}
-training: {steps: 1}
+training: {steps: 1, learning_rate: 3e-3}
 objectives: [accuracy, flops]
-search: {sampler: random}
+search: {sampler: random, stopping: none, confirm_seeds: 0}
 """
 
 
@@ -248,5 +248,5 @@ class _Clock:
     def event(self, text: str) -> None:
         self.told.append(time.monotonic())
 
-    def update(self, snapshot: Snapshot) -> None:
+    def update(self, look: Callable[[], Snapshot]) -> None:
         pass

@@ -42,8 +42,12 @@ class Settings(BaseModel):
         space_digest: Of the campaign file; another one is refused at resume.
         storage: A SQLAlchemy URL; None is the SQLite file in the folder.
         versions: Of what the results may depend on.
+        stopping: Name of the stopping rule.
+        lag: Trials asked and not told, at most, of a deterministic campaign; None for another.
         trials: Designs to train; replaces the file's number.
         time_budget_minutes: Replaces the file's.
+        confirm_seeds: Replaces the file's; campaigns begun before there were any have 0.
+        confirm_minutes: Replaces the file's.
         reference_point: (accuracy, cost) that bounds the hypervolume; None until the references
             are trained.
     """
@@ -58,9 +62,13 @@ class Settings(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     seed: int
     sampler: str
+    stopping: str = "none"
+    lag: int | None = None
     trials: int | None
     time_budget_minutes: float | None
     reference_widths: Literal["default", "all"]
+    confirm_seeds: int = 0
+    confirm_minutes: float | None = None
     reference_point: tuple[float, float] | None = None
     command: str = ""
 
@@ -254,6 +262,11 @@ def resume_command(directory: Path) -> str:
     return f"archsearch resume {shlex.quote(str(directory))}"
 
 
+def confirm_command(directory: Path) -> str:
+    """What confirms a campaign's front, or continues to."""
+    return f"archsearch confirm {shlex.quote(str(directory))}"
+
+
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Writes aside, syncs and renames: readers see the old file or the new one."""
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -285,8 +298,12 @@ def new_settings(file: CampaignFile, **overrides: object) -> Settings:
         "versions": current_versions(),
         "seed": file.search.seed,
         "sampler": file.search.sampler,
+        "stopping": file.search.stopping,
+        "lag": file.search.lag if file.search.deterministic else None,
         "trials": file.search.trials,
         "time_budget_minutes": file.search.time_budget_minutes,
         "reference_widths": file.search.reference_widths,
+        "confirm_seeds": file.search.confirm_seeds,
+        "confirm_minutes": file.search.confirm_minutes,
     }
     return Settings.model_validate_json(json.dumps(base | chosen))

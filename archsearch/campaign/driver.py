@@ -1,4 +1,4 @@
-"""The loop of a campaign: ask, price, submit, collect, tell. The one writer of the study.
+"""The loop of a campaign: ask, price, submit, collect, judge, tell. The one writer of the study.
 
 Every change of state is durable before it is acted on: whatever ends this process, a new driver
 adopts the running trials under their numbers and goes on as if nothing had happened.
@@ -6,15 +6,22 @@ adopts the running trials under their numbers and goes on as if nothing had happ
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import shutil
+from functools import partial
 
-from archsearch.architecture import Architecture
-from archsearch.campaign import policy
+from archsearch.campaign import policy, race
 from archsearch.campaign.config import RUNS, SETTINGS_FILE, Campaign
-from archsearch.campaign.feasibility import priced
+from archsearch.campaign.dispatch import (
+    Arrival,
+    Dispatcher,
+    Key,
+    WorkerSettings,
+    home_of,
+    is_fresh_run,
+    key_of,
+)
 from archsearch.campaign.front import conv_only, cost_of, front_of
+from archsearch.campaign.history import History
 from archsearch.campaign.policy import Action, SearchState
 from archsearch.campaign.progress import (
     Ending,
@@ -26,59 +33,23 @@ from archsearch.campaign.progress import (
     name_of,
     told_line,
 )
-from archsearch.campaign.proposals import Proposer, now_text
+from archsearch.campaign.proposals import Proposer
 from archsearch.campaign.references import (
     FULL_ATTENTION,
-    reference_designs,
-    reference_widths,
+    planned_references,
+    reference_record,
     usual_designs,
     widths,
 )
+from archsearch.campaign.stopping import rules
+from archsearch.campaign.tally import Tally
 from archsearch.errors import StoreError
-from archsearch.execution.base import Answer, Executor
-from archsearch.objectives import capped_accuracy
-from archsearch.records import (
-    Evaluation,
-    EvaluationRequest,
-    Failure,
-    Front,
-    RunOutcome,
-    RunSeed,
-    TrialOutcome,
-    TrialRecord,
-)
+from archsearch.execution.base import Executor
+from archsearch.objectives import LEAST_GAP
+from archsearch.records import Evaluation, Failure, Front, TrialOutcome, TrialRecord, now_text
 from archsearch.storage import Store
 
 _POLL_SECONDS = 1.0
-_EVALUATED = (
-    TrialOutcome.SOLVED,
-    TrialOutcome.FINISHED,
-    TrialOutcome.DIVERGED,
-    TrialOutcome.OOM,
-    TrialOutcome.FAILED,
-)
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What a worker may use.
-
-    Attributes:
-        threads: Torch threads of a request.
-        memory_limit_bytes: Largest data segment; None for no limit.
-        device: Where models are trained.
-    """
-
-    threads: int = 1
-    memory_limit_bytes: int | None = None
-    device: str = "cpu"
-
-
-@dataclass
-class _Flight:
-    record: TrialRecord
-    request: EvaluationRequest
-    began: float = field(default_factory=time.monotonic)
 
 
 class Driver:
@@ -107,54 +78,86 @@ class Driver:
         self._executor = executor
         self._observer = observer
         self._stop = stop
-        self._worker = worker
-        self._records = {(r.reference, r.number): r for r in store.records()}
-        self._proposer = Proposer(campaign, store, self._records.values())
-        self._flights: dict[int, _Flight] = {}
-        self._began = time.monotonic()
+        self._plan = policy.plan_of(
+            campaign.file, stopping=campaign.settings.stopping, seed=campaign.settings.seed
+        )
+        self._rule = rules.get(campaign.settings.stopping)
+        self._dispatcher = Dispatcher(
+            campaign, executor, worker, self._plan.learning_rates, self._say_retry
+        )
+        self._records: dict[Key, TrialRecord] = {}
+        self._tally = Tally()
+        self._history = History(
+            self._plan.rungs, len(campaign.file.task.cells), campaign.objectives[1]
+        )
+        self._confirmations = store.confirmations()  # of an earlier session: the front shows them
+        known = store.records()
+        # a driver killed while telling has left a record with its order, of a trial still running
+        self._adopted = store.adopt()
+        running = set(self._adopted)
+        for record in sorted(known, key=lambda r: r.told_order or 0):
+            self._records[key_of(record)] = record
+            self._dispatcher.expect(record.evaluations)
+            if record.reference is not None or record.number not in running:
+                self._learn(record)
+                self._records[key_of(record)] = race.without_curves(record)
+        self._proposer = Proposer(campaign, store, known)
+        self._held: dict[int, TrialRecord] = {}
+        self._held_references: dict[Key, TrialRecord] = {}
+        self._reference_order: list[Key] = []
+        self._began = self._executor.now()
         self._earlier_seconds = store.elapsed_seconds()
-        self._busy_seconds = 0.0
         self._lost_reference = ""
         self._phase = "references"
-        self._next_number = 1 + max((r.number for r in self._trials()), default=-1)
+        self._next_number = 1 + max((n for name, n in self._records if name is None), default=-1)
+        self._floor: float | None = None
 
     def run(self) -> Ending:
         """Trains the references, then searches until the policy ends it."""
         ending = self._train_references()
         if ending is None:
             self._phase = "search"
+            for record in self._records.values():
+                if record.told_order is not None:
+                    self._remove_runs(record)
             self._adopt()
             ending = self._search()
         self._store.set_elapsed_seconds(self._elapsed_seconds())
+        self._observer.update(self._snapshot)
         return ending
 
     def front(self) -> Front:
         """The front so far."""
-        return front_of(self._campaign, self._records.values())
-
-    def _trials(self) -> list[TrialRecord]:
-        return [r for r in self._records.values() if r.reference is None]
+        return front_of(self._campaign, self._records.values(), self._confirmations)
 
     def _references(self) -> list[TrialRecord]:
         return [r for r in self._records.values() if r.reference is not None]
 
     def _elapsed_seconds(self) -> float:
-        return self._earlier_seconds + time.monotonic() - self._began
+        return self._earlier_seconds + self._executor.now() - self._began
+
+    def _learn(self, record: TrialRecord) -> None:
+        """Takes note of a trial that was told, or of a finished reference."""
+        self._tally.add(record)
+        if record.reference is None:
+            self._history.add(record)
 
     # references
 
     def _train_references(self) -> Ending | None:
-        waiting = [
+        campaign = self._campaign
+        planned = [
             record
-            for record in self._planned_references()
-            if (record.reference, record.number) not in self._records
+            for record in planned_references(campaign.file, campaign.settings.reference_widths)
+            if key_of(record) not in self._records
         ]
-        waiting.reverse()
-        while waiting or self._flights:
+        self._reference_order = [key_of(r) for r in planned]
+        for record in planned:
+            self._records[key_of(record)] = record
+            self._go_on(record)
+        while self._dispatcher.pieces:
             if self._stop.draining or self._lost_reference:
-                waiting.clear()
-            while waiting and len(self._flights) < self._executor.slots:
-                self._submit(waiting.pop())
+                self._dispatcher.withdraw()
             if not self._collect():
                 return Ending(EndKind.CANCELLED, "cancelled by the user")
         if self._lost_reference:
@@ -165,33 +168,12 @@ class Driver:
             self._freeze_reference_point()
         return None
 
-    def _planned_references(self) -> list[TrialRecord]:
-        file = self._campaign.file
-        all_widths = reference_widths(file, self._campaign.settings.reference_widths)
-        planned: list[TrialRecord] = []
-        for width in all_widths:
-            suffix = "" if width == all_widths[0] else f" @d{width}"
-            for name, design in reference_designs(file, width).items():
-                planned.append(self._reference_record(-1 - len(planned), name + suffix, design))
-        return planned
-
-    def _reference_record(self, number: int, name: str, design: Architecture) -> TrialRecord:
-        return TrialRecord(
-            number=number,
-            outcome=TrialOutcome.RUNNING,
-            architecture=design,
-            reference=name,
-            digest=design.digest,
-            price=priced(self._campaign.file, design),
-            started_at=now_text(),
-        )
-
     def _freeze_reference_point(self) -> None:
         """(accuracy of convolutions only, cost of two attention layers at the widest setting)."""
         file = self._campaign.file
         floor = conv_only(self._references())
         widest = usual_designs(file, max(widths(file)))[FULL_ATTENTION[0]]
-        record = self._reference_record(0, FULL_ATTENTION[0], widest)
+        record = reference_record(file, 0, FULL_ATTENTION[0], widest)
         self._campaign.freeze(
             reference_point=(
                 floor.accuracy if floor is not None else 0.0,
@@ -202,26 +184,22 @@ class Driver:
     # search
 
     def _adopt(self) -> None:
-        """Finishes or resubmits what a dead driver left running, in the order of the numbers."""
-        for number in self._store.adopt():
-            self._next_number = max(self._next_number, number + 1)
-            noted = self._store.running_record(number)
-            if noted is not None and noted.outcome is not TrialOutcome.RUNNING:
+        """Goes on with what a dead driver left running, in the order of the numbers."""
+        for number in self._adopted:
+            noted = self._records[None, number]
+            if noted.outcome is TrialOutcome.RUNNING:
+                self._observer.event(f"trial {number}: adopted from an earlier driver")
+                self._go_on(noted)
+            else:
                 self._finish(noted)
-                continue
-            self._observer.event(f"trial {number}: adopted from an earlier driver")
-            random = (
-                policy.decide(
-                    SearchState(duplicates_in_row=self._proposer.duplicates_before(number))
-                ).action
-                is Action.ASK_RANDOM
-            )
-            self._propose(number, random=random)
 
     def _search(self) -> Ending:
         while True:
+            if self._stop.draining:
+                self._dispatcher.withdraw()
             decision = policy.decide(self._state())
             if decision.action in (Action.ASK, Action.ASK_RANDOM):
+                self._tell_what_is_due()
                 number = self._store.ask()
                 self._next_number = number + 1
                 self._propose(number, random=decision.action is Action.ASK_RANDOM)
@@ -229,122 +207,153 @@ class Driver:
                 if not self._collect():
                     return Ending(EndKind.CANCELLED, "cancelled by the user")
             elif decision.action is Action.ABORT:
+                self._tell_held()
                 return Ending(EndKind.ABORTED, decision.reason)
+            elif not self._stop.draining:
+                self._tell_held()
+                return Ending(EndKind.FINISHED, decision.reason)
             else:
-                kind = EndKind.DRAINED if self._stop.draining else EndKind.FINISHED
-                return Ending(kind, decision.reason)
+                return Ending(EndKind.DRAINED, decision.reason)
+
+    def _tell_what_is_due(self) -> None:
+        """In a deterministic campaign: trial k - lag is told just before k is asked."""
+        lag = self._campaign.settings.lag
+        if lag is not None and self._next_number - self._tally.told >= lag:
+            self._tell(self._held.pop(self._tally.told))
+
+    def _tell_held(self) -> None:
+        """At the end nothing is asked any more: what was held back is told in its order."""
+        while (record := self._held.pop(self._tally.told, None)) is not None:
+            self._tell(record)
 
     def _state(self) -> SearchState:
-        trials = self._trials()
-        told = sorted(
-            (t for t in trials if t.outcome in _EVALUATED), key=lambda t: t.told_order or 0
-        )
-        in_row = 0
-        while in_row < len(told) and told[-1 - in_row].outcome is TrialOutcome.FAILED:
-            in_row += 1
-        minutes = self._campaign.settings.time_budget_minutes
+        settings = self._campaign.settings
+        minutes = settings.time_budget_minutes
         rejected = self._proposer.rejected_before(self._next_number)
+        tally = self._tally
+        done = [r for r in self._held.values() if r.outcome.was_evaluated]
         return SearchState(
-            evaluated=len(told),
-            in_flight=len(self._flights),
+            evaluated=tally.evaluated + len(done),
+            in_flight=self._next_number - tally.told - len(self._held),
+            requests=self._dispatcher.pieces,
             slots=self._executor.slots,
-            target=self._campaign.settings.trials,
+            blocked=settings.lag is not None
+            and self._next_number - tally.told >= settings.lag
+            and tally.told not in self._held,
+            target=settings.trials,
             elapsed_seconds=self._elapsed_seconds(),
             budget_seconds=None if minutes is None else 60 * minutes,
             duplicates_in_row=self._proposer.duplicates_before(self._next_number),
             known_in_row=rejected.known,
             infeasible_in_row=rejected.infeasible,
-            failed=sum(t.outcome is TrialOutcome.FAILED for t in told),
-            failed_in_row=in_row,
+            failed=tally.failed,
+            failed_in_row=tally.failed_in_row,
             draining=self._stop.draining,
         )
 
     def _propose(self, number: int, *, random: bool) -> None:
         record = self._proposer.draw(number, random=random)
-        self._store.note(record)
+        record = record.model_copy(update={"known": self._tally.last_order})
         if record.outcome is TrialOutcome.RUNNING:
-            self._submit(record)
+            self._store.note(record)
+            self._go_on(record)
         else:
             self._finish(record)
 
-    # requests and answers
+    # runs
 
-    def _submit(self, record: TrialRecord) -> None:
-        file = self._campaign.file
-        assert record.architecture is not None
-        step = policy.next_step(file.training, record.evaluations)
-        assert step is not None
-        home = f"ref{-record.number}" if record.reference is not None else str(record.number)
-        base = self._campaign.directory.resolve() / RUNS / home / "0"
-        checkpoint = base / str(record.evaluations[-1].step) if step.from_checkpoint else None
-        request = EvaluationRequest(
-            architecture=record.architecture,
-            task=file.task,
-            training=file.training,
-            seed=RunSeed(campaign=self._campaign.settings.seed, trial=record.number),
-            to_step=step.to_step,
-            checkpoint=None if checkpoint is None else str(checkpoint),
-            directory=str(base / str(step.to_step)),
-            threads=self._worker.threads,
-            deadline_seconds=policy.deadline_seconds(
-                [e.seconds for r in self._records.values() for e in r.evaluations]
-            ),
-            memory_limit_bytes=self._worker.memory_limit_bytes,
-            device=self._worker.device,
+    def _go_on(self, record: TrialRecord) -> None:
+        """Judges a trial whose runs have all arrived; starts what is next, or finishes it."""
+        if record.failure is not None:
+            self._finish(record.model_copy(update={"outcome": TrialOutcome.FAILED}))
+            return
+        reference = record.reference is not None
+        # a deterministic campaign judges by what was known when the trial was asked
+        fixed = self._campaign.settings.lag is not None
+        known = record.known if fixed else self._tally.last_order
+        judged, moves = race.advance(
+            self._plan._replace(audit=0.0) if reference else self._plan,
+            record,
+            _never if reference else partial(self._stops, record, known),
+            known,
         )
-        record = record.model_copy(update={"attempts": record.attempts + 1})
-        self._records[record.reference, record.number] = record
-        self._flights[self._executor.submit(request)] = _Flight(record, request)
+        if not moves:
+            self._finish(race.concluded(self._plan, judged))
+            return
+        self._records[key_of(judged)] = judged
+        if judged.judgements != record.judgements and not reference:
+            self._store.note(judged)
+        self._dispatcher.add(judged, moves)
+
+    def _stops(self, record: TrialRecord, known: int, run: Evaluation) -> bool:
+        if self._floor is None:
+            floor = conv_only(self._references())
+            self._floor = LEAST_GAP + (floor.accuracy if floor is not None else 0.0)
+        past = self._history.until(known, self._floor)
+        return self._rule(self._history.candidate(record, run), past)
 
     def _collect(self) -> bool:
         """Waits about a second for answers; False when the user cancelled."""
-        waited = time.monotonic()
-        answers = self._executor.poll(_POLL_SECONDS)
-        self._busy_seconds += len(self._flights) * (time.monotonic() - waited)
-        for answer in answers:
-            self._take(answer)
+        self._dispatcher.fill()
+        for arrival in self._dispatcher.poll(_POLL_SECONDS):
+            self._take(arrival)
         if self._stop.draining and self._phase != "draining":
             self._phase = "draining"
-            self._observer.event(f"draining: {len(self._flights)} running; Ctrl-C again cancels")
+            running = len(self._dispatcher.under_way)
+            self._observer.event(f"draining: {running} running; Ctrl-C again cancels")
         if not (self._campaign.directory / SETTINGS_FILE).is_file():
             raise StoreError(f"{self._campaign.directory}: was removed under the running campaign")
         if self._stop.cancelled:
-            self._executor.cancel()
+            self._dispatcher.cancel()
             return False
-        self._observer.update(self._snapshot())
+        self._observer.update(self._snapshot)
         return True
 
-    def _take(self, answer: Answer) -> None:
-        flight = self._flights.pop(answer.ticket)
-        record, result = flight.record, answer.result
-        if isinstance(result, Failure):
-            if policy.tries_again(result, record.attempts):
-                self._observer.event(f"{name_of(record)}: {result.message}; trying again")
-                self._submit(record)
-                return
-            changes: dict[str, object] = {"outcome": TrialOutcome.FAILED, "failure": result}
+    def _take(self, arrival: Arrival) -> None:
+        record = self._records[arrival.key]
+        changes: dict[str, object] = {"attempts": record.attempts + arrival.attempts}
+        if isinstance(arrival.result, Failure):
+            changes["failure"] = arrival.result
+            record = record.model_copy(update=changes)
         else:
-            changes = _scored(record, result)
-        record = record.model_copy(update=changes)
-        if record.outcome is TrialOutcome.RUNNING:
+            earlier = record.runs.get(arrival.result.seed.run)
+            record = race.with_rung(record.model_copy(update=changes), arrival.result)
             if record.reference is None:  # references begin again, and find their rungs
                 self._store.note(record)
-            self._submit(record)
-        else:
-            self._finish(record)
+                if earlier is not None:
+                    self._remove_rung(record, earlier)
+        self._records[arrival.key] = record
+        if not self._dispatcher.busy(arrival.key):
+            self._go_on(record)
+
+    def _say_retry(self, record: TrialRecord, failure: Failure) -> None:
+        self._observer.event(f"{name_of(record)}: {failure.message}; trying again")
+
+    # the end of a trial
 
     def _finish(self, record: TrialRecord) -> None:
-        """Tells the study for good, then everybody else."""
+        """Tells the study for good; in a deterministic campaign that waits for its turn."""
         if record.reference is not None and record.failure is not None:
             # without its references a campaign means nothing; it is tried at the next start
-            del self._records[record.reference, record.number]
+            del self._records[key_of(record)]
             self._lost_reference = f"{name_of(record)} failed: {record.failure.message}"
             self._observer.event(self._lost_reference)
             return
-        # an adopted record may have been given its order already: the same one again
-        key = (record.reference, record.number)
-        others = (r.told_order or 0 for k, r in self._records.items() if k != key)
-        order = 1 + max(others, default=0)
+        if record.reference is not None:
+            # in their order, whichever ends first: until then its rungs stand for it
+            self._held_references[key_of(record)] = record
+            order = self._reference_order
+            while order and order[0] in self._held_references:
+                self._tell(self._held_references.pop(order.pop(0)))
+        elif self._campaign.settings.lag is not None:
+            self._store.note(record)
+            self._records[key_of(record)] = record
+            self._held[record.number] = record
+        else:
+            self._tell(record)
+
+    def _tell(self, record: TrialRecord) -> None:
+        order = self._tally.last_order + 1
         record = record.model_copy(update={"told_order": order, "finished_at": now_text()})
         values = self._proposer.told_values(record)
         if record.reference is None:
@@ -352,28 +361,51 @@ class Driver:
         else:
             self._store.add_reference(record, values)
         self._store.set_elapsed_seconds(self._elapsed_seconds())
-        self._records[key] = record
+        self._learn(record)
+        # the store has the curves, and the history what rules need of them
+        self._records[key_of(record)] = race.without_curves(record)
         self._proposer.remember(record)
+        self._remove_runs(record)
         self._observer.event(told_line(record))
-        self._observer.update(self._snapshot())
+        self._observer.update(self._snapshot)
+
+    def _remove_rung(self, record: TrialRecord, rung: Evaluation) -> None:
+        """The checkpoint that a run has gone on from is not needed any more."""
+        run = self._campaign.directory / RUNS / home_of(record) / str(rung.seed.run)
+        shutil.rmtree(run / str(rung.step), ignore_errors=True)
+
+    def _remove_runs(self, record: TrialRecord) -> None:
+        """Of a trial that was told, the weights of the scored run stay."""
+        home = self._campaign.directory / RUNS / home_of(record)
+        if not home.is_dir():
+            return
+        scored = record.scored if record.outcome.was_trained else None
+        for run in home.iterdir():
+            if is_fresh_run(run.name):
+                continue
+            if scored is None or run.name != str(scored.seed.run):
+                shutil.rmtree(run, ignore_errors=True)
+                continue
+            last = max((int(p.name) for p in run.iterdir() if p.name.isdigit()), default=0)
+            for rung in run.iterdir():
+                if rung.name != str(last):
+                    shutil.rmtree(rung, ignore_errors=True)
 
     # display
 
     def _snapshot(self) -> Snapshot:
         front = self.front()
         state = self._state()
-        spent = time.monotonic() - self._began
+        spent = self._executor.now() - self._began
         return Snapshot(
             phase=self._phase,
             counts=front.counts,
-            running=tuple(
-                f"{name_of(f.record)}: {design_of(f.record)}" for f in self._flights.values()
-            ),
+            running=tuple(f"{name_of(r)}: {design_of(r)}" for r in self._dispatcher.under_way),
             front=front,
             target_trials=state.target,
             elapsed_seconds=state.elapsed_seconds,
             eta_seconds=self._eta_seconds(state),
-            core_use=self._busy_seconds / (spent * state.slots) if spent > 0 else None,
+            core_use=(self._dispatcher.busy_seconds / (spent * state.slots) if spent > 0 else None),
         )
 
     def _eta_seconds(self, state: SearchState) -> float | None:
@@ -382,18 +414,13 @@ class Driver:
             if state.budget_seconds is None
             else max(0.0, state.budget_seconds - state.elapsed_seconds)
         )
-        done = [e.seconds for t in self._trials() for e in t.evaluations]
-        if state.target is None or not done:
+        if state.target is None or not self._tally.evaluated:
             return by_time
-        left = max(0, state.target - state.evaluated) * (sum(done) / len(done)) / state.slots
+        mean = self._tally.training_seconds / self._tally.evaluated
+        left = max(0, state.target - state.evaluated) * mean / state.slots
         return left if by_time is None else min(left, by_time)
 
 
-def _scored(record: TrialRecord, evaluation: Evaluation) -> dict[str, object]:
-    done: Sequence[Evaluation] = (*record.evaluations, evaluation)
-    changes: dict[str, object] = {"evaluations": tuple(done)}
-    if evaluation.outcome is not RunOutcome.PAUSED:
-        changes["outcome"] = TrialOutcome(evaluation.outcome.value)
-        if evaluation.test:
-            changes["accuracy"] = capped_accuracy([cell.accuracy for cell in evaluation.test])
-    return changes
+def _never(run: Evaluation) -> bool:
+    """References are trained to their end."""
+    return False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from archsearch._version import __version__
 from archsearch.campaign.config import RUNS, Campaign, write_atomically
+from archsearch.campaign.dispatch import home_of
 from archsearch.errors import InputError, StoreError
 from archsearch.exporters import exporters
 from archsearch.exporters.base import WEIGHTS_NAME, ArchitectureFile, Source, Weights
@@ -46,13 +47,19 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
     """
     if record.architecture is None or record.price is None:
         raise InputError(f"trial {record.number}: has no design that can be built; choose another")
-    seed = RunSeed(campaign=campaign.settings.seed, trial=record.number)
+    seed, training = (
+        RunSeed(campaign=campaign.settings.seed, trial=record.number),
+        campaign.file.training,
+    )
+    if record.scored is not None:
+        seed = record.scored.seed
+        training = training.model_copy(update={"learning_rate": record.scored.learning_rate})
     return ArchitectureFile(
         digest=record.digest,
         architecture=record.architecture,
         task=campaign.file.task,
-        training=campaign.file.training,
-        seed=record.evaluations[-1].seed if record.evaluations else seed,
+        training=training,
+        seed=seed,
         price=record.price,
         accuracy=record.accuracy if record.test else None,
         test=record.test,
@@ -125,9 +132,9 @@ def _copy_weights(campaign: Campaign, record: TrialRecord, to: Path) -> str:
 
 def rung_directory(campaign: Campaign, record: TrialRecord) -> Path | None:
     """Where the last rung of a trained trial was left; None if it was not kept."""
-    if not record.evaluations:
+    if record.scored is None:
         return None
-    home = f"ref{-record.number}" if record.reference is not None else str(record.number)
+    run = campaign.directory / RUNS / home_of(record) / str(record.scored.seed.run)
     # a killed worker may have left an unfinished '<step>.tmp-<pid>' beside them
-    found = [p for p in (campaign.directory / RUNS / home / "0").glob("*") if p.name.isdigit()]
+    found = [p for p in run.glob("*") if p.name.isdigit()]
     return max(found, key=lambda p: int(p.name), default=None)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from archsearch.campaign.config import Campaign, probe
-from archsearch.campaign.driver import Driver, WorkerSettings
+from archsearch.campaign.confirm import Confirmer
+from archsearch.campaign.dispatch import WorkerSettings
+from archsearch.campaign.driver import Driver
 from archsearch.campaign.lock import CampaignLock
-from archsearch.campaign.progress import Ending, Observer, Stop
+from archsearch.campaign.progress import Ending, EndKind, Observer, Stop
 from archsearch.execution import executors
-from archsearch.execution.base import ExecutorOptions
+from archsearch.execution.base import Executor, ExecutorOptions
 from archsearch.storage import Store
 
 _MEMORY_SHARE = 0.9
@@ -39,8 +41,9 @@ def launch(
     *,
     changes: Mapping[str, object] | None = None,
     on_started: Callable[[], None] = lambda: None,
+    search: bool = True,
 ) -> Ending:
-    """Begins a campaign, or continues one.
+    """Begins a campaign, or continues one: searches, then confirms what it found.
 
     Args:
         campaign: Its folder exists.
@@ -49,6 +52,7 @@ def launch(
         stop: How the user ends it.
         changes: Settings to change, such as a larger budget.
         on_started: Called when the executor runs: Ray sets signal handlers, ours come after.
+        search: Otherwise confirms only, whatever became of the search.
 
     Raises:
         CampaignHeldError: Another driver is at work.
@@ -76,9 +80,41 @@ def launch(
                 device=how.device,
             )
             with store.guarded():
-                return Driver(campaign, store, executor, observer, stop, worker).run()
+                return work(campaign, store, executor, observer, stop, worker, search=search)
         finally:
             store.close()
+
+
+def work(
+    campaign: Campaign,
+    store: Store,
+    executor: Executor,
+    observer: Observer,
+    stop: Stop,
+    worker: WorkerSettings,
+    *,
+    search: bool = True,
+) -> Ending:
+    """Searches, and confirms what a search that came to its end has found.
+
+    Args:
+        campaign: Its lock is the caller's.
+        store: Its study, open for writing.
+        executor: Carries out requests.
+        observer: Is told what happens.
+        stop: How the user ends it.
+        worker: What a worker may use.
+        search: Otherwise confirms only.
+    """
+    searched = None
+    if search:
+        searched = Driver(campaign, store, executor, observer, stop, worker).run()
+        if searched.kind is not EndKind.FINISHED or not campaign.settings.confirm_seeds:
+            return searched
+    confirmed = Confirmer(campaign, store, executor, observer, stop, worker).run()
+    if searched is None:
+        return confirmed
+    return confirmed._replace(reason=f"{searched.reason}; confirmation: {confirmed.reason}")
 
 
 def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from archsearch.campaign.race import Plan
 from archsearch.protocol import TrainingConfig
-from archsearch.records import Evaluation, Failure, FailureKind, RunOutcome
+from archsearch.records import Failure, FailureKind
+from archsearch.space import CampaignFile
 
 RANDOM_AFTER_DUPLICATES = 5
 """Duplicates in a row after which one draw is random: a sampler may be stuck, a space may be small.
@@ -54,8 +57,10 @@ class SearchState:
 
     Attributes:
         evaluated: Trials that count against the budget: trained, diverged, out of memory, failed.
-        in_flight: Trials being trained.
+        in_flight: Trials asked to be trained and not done.
+        requests: Pieces of their runs that are under way or wait for a worker.
         slots: How many may be.
+        blocked: A deterministic campaign waits for a certain trial before it may ask.
         target: The budget of trials; None for no limit.
         elapsed_seconds: Over all sessions of the campaign.
         budget_seconds: None for no limit.
@@ -69,7 +74,9 @@ class SearchState:
 
     evaluated: int = 0
     in_flight: int = 0
+    requests: int = 0
     slots: int = 1
+    blocked: bool = False
     target: int | None = None
     elapsed_seconds: float = 0.0
     budget_seconds: float | None = None
@@ -85,8 +92,10 @@ def decide(state: SearchState) -> Decision:
     """The next action of a search."""
     reason, action = _ending(state)
     if reason:
-        return Decision(Action.WAIT) if state.in_flight else Decision(action, reason)
-    if state.in_flight >= state.slots:
+        # who wants to stop waits for the rungs under way; the others for the trials
+        busy = state.requests if state.draining else state.in_flight
+        return Decision(Action.WAIT) if busy else Decision(action, reason)
+    if state.requests >= state.slots or state.blocked:
         return Decision(Action.WAIT)
     if (
         state.duplicates_in_row
@@ -125,26 +134,33 @@ def _fruitless(state: SearchState) -> str:
     return ""
 
 
-class Step(NamedTuple):
-    """The next piece of a run: to which step, and whether from the last rung's checkpoint."""
+def plan_of(file: CampaignFile, *, stopping: str, seed: int) -> Plan:
+    """How a campaign trains its designs.
 
-    to_step: int
-    from_checkpoint: bool
+    Args:
+        file: The campaign's file.
+        stopping: The stopping rule of its settings.
+        seed: Of its settings.
+    """
+    search = file.search
+    judged = file.is_race or stopping != "none"
+    return Plan(
+        learning_rates=search.learning_rates,
+        rungs=rungs(file.training, search.rungs if judged else ()),
+        audit=search.audit,
+        seed=seed,
+        guess_nats=-math.log(file.task.vocab_size / 2),  # the other half are keys
+    )
 
 
-def rungs(training: TrainingConfig) -> tuple[int, ...]:
-    """Steps at which a run pauses to be judged; today only its end."""
-    return (training.steps,)
+def rungs(training: TrainingConfig, shares: Sequence[float]) -> tuple[int, ...]:
+    """Steps at which a run pauses to be judged, and its end.
 
-
-def next_step(training: TrainingConfig, done: Sequence[Evaluation]) -> Step | None:
-    """What a run needs next; None when it has ended."""
-    if not done:
-        return Step(rungs(training)[0], from_checkpoint=False)
-    last = done[-1]
-    if last.outcome is not RunOutcome.PAUSED:
-        return None
-    return Step(next(s for s in rungs(training) if s > last.step), from_checkpoint=True)
+    A rung lies at a validation: shares are rounded up to the next one.
+    """
+    every = training.eval_every
+    paused = {every * math.ceil(share * training.steps / every) for share in shares}
+    return (*sorted(step for step in paused if step < training.steps), training.steps)
 
 
 def tries_again(failure: Failure, attempts: int) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from archsearch.architecture import Architecture
 from archsearch.campaign.feasibility import INVALID, priced, violations
+from archsearch.campaign.policy import rungs
 from archsearch.campaign.references import reference_designs, reference_widths
 from archsearch.canonical import campaign_key, has_oracle
 from archsearch.costs import Price
@@ -58,11 +59,13 @@ class Refusal(NamedTuple):
 
 
 class TimeEstimate(NamedTuple):
-    """Seconds on this machine if every run spends its whole budget; solved ones stop early.
+    """Seconds on this machine if one run of each design spends its whole budget.
+
+    The others of its race spend the first rung. Solved and stopped designs take less.
 
     Attributes:
         trials: Of the cheapest, the median and the dearest feasible sample, in that order.
-        trial: A run of the median one.
+        trial: Of the median one.
         references: Number of reference runs.
         workers: Runs at a time.
         campaign: All references and trials; None without a number of trials or a time budget.
@@ -222,6 +225,12 @@ def _evenly(items: Sequence[Priced], count: int) -> list[Priced]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
+def _race_length(file: CampaignFile) -> float:
+    """Of a trial, in whole runs."""
+    first = rungs(file.training, file.search.rungs)[0] / file.training.steps
+    return 1 + (len(file.search.learning_rates) - 1) * first
+
+
 def num_workers() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -244,6 +253,8 @@ def estimate_time(
         if sample.design.digest not in known:
             known[sample.design.digest] = trial_seconds(sample.design, file.task, file.training)
     cheap, median, dear = (known[sample.design.digest] for sample in found.extremes)
+    race = _race_length(file)
+    cheap, median, dear = race * cheap, race * median, race * dear
     workers = workers or num_workers()
     chosen = reference_widths(file, file.search.reference_widths)
     references = len(chosen) * len(found.references)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -47,8 +48,8 @@ class Observer(Protocol):
     def event(self, text: str) -> None:
         """Something worth a line happened."""
 
-    def update(self, snapshot: Snapshot) -> None:
-        """The state, about every second."""
+    def update(self, look: Callable[[], Snapshot]) -> None:
+        """The state may have changed; looking takes time, which grows with the campaign."""
 
 
 class EndKind(StrEnum):

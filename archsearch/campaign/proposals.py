@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import violations
 from archsearch.campaign.front import cost_of
 from archsearch.canonical import campaign_key, has_oracle
-from archsearch.records import FailureKind, TrialOutcome, TrialRecord
+from archsearch.records import FailureKind, TrialOutcome, TrialRecord, now_text
 from archsearch.samplers import samplers
 from archsearch.samplers.base import TrialSuggest, draw_seed
 from archsearch.storage import Store
 
 _UNBUILDABLE_COST = 1e15
 """Told for a design that cannot be built and so has no price; its constraint is violated anyway."""
-
-
-def now_text() -> str:
-    """The time in UTC, for people; nothing is decided by it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Rejected(NamedTuple):

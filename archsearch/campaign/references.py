@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from archsearch.architecture import Architecture, Block, Component, Position, Scalar
+from archsearch.campaign.feasibility import priced
 from archsearch.canonical import canonicalise
 from archsearch.errors import InputError
 from archsearch.presets import presets
+from archsearch.records import TrialOutcome, TrialRecord, now_text
 from archsearch.space import CampaignFile
 
 CONV_ONLY = "conv only"
@@ -84,3 +86,34 @@ def widths(file: CampaignFile) -> list[int]:
 def reference_widths(file: CampaignFile, chosen: str) -> list[int]:
     """The widths at which references stand: the default one, or all."""
     return widths(file) if chosen == "all" else widths(file)[:1]
+
+
+def reference_record(
+    file: CampaignFile, number: int, name: str, design: Architecture
+) -> TrialRecord:
+    """A reference that is to be trained."""
+    return TrialRecord(
+        number=number,
+        outcome=TrialOutcome.RUNNING,
+        architecture=design,
+        reference=name,
+        digest=design.digest,
+        price=priced(file, design),
+        started_at=now_text(),
+    )
+
+
+def planned_references(file: CampaignFile, chosen: str) -> list[TrialRecord]:
+    """All references of a campaign, numbered from -1 downwards; the widest ones last.
+
+    Args:
+        file: The campaign's file.
+        chosen: ``default`` or ``all``, the widths.
+    """
+    all_widths = reference_widths(file, chosen)
+    planned: list[TrialRecord] = []
+    for width in all_widths:
+        suffix = "" if width == all_widths[0] else f" @d{width}"
+        for name, design in reference_designs(file, width).items():
+            planned.append(reference_record(file, -1 - len(planned), name + suffix, design))
+    return planned

@@ -22,11 +22,12 @@ from archsearch._version import __version__
 from archsearch.errors import ArchsearchError, suggestion
 
 COMMANDS = (
-    "run", "resume", "status", "front", "show", "export", "train", "space", "mixers", "bench",
+    "run", "resume", "confirm", "status", "front", "show", "export", "replay", "train", "space",
+    "mixers", "bench",
 )  # fmt: skip
 """In the order of the help."""
 
-_LONG = frozenset(("run", "resume", "train", "space", "bench"))
+_LONG = frozenset(("run", "resume", "confirm", "train", "space", "bench"))
 """Commands that train, and so run for more than a moment."""
 
 INTERRUPTED = 130

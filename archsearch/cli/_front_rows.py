@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 from archsearch.cli._picture import letter
-from archsearch.cli._text import Column, accuracy, human, ratio, share
+from archsearch.cli._text import Column, accuracy, count, human, ratio, share
 from archsearch.records import Front, FrontRow
 
 COLUMNS_OF_LIVE = (
@@ -31,17 +32,33 @@ def _member_kind(front: Front, row: FrontRow) -> str:
     return f"{kind}, oracle" if row.oracle_bias else kind
 
 
+def _kept_rows(front: Front) -> tuple[FrontRow, ...]:
+    return (*front.members, *front.references, *front.dominated)
+
+
+def was_confirmed(front: Front) -> bool:
+    """Whether some design was trained again, so that there is more to say than one seed does."""
+    return front.winners_curse is not None or any(
+        row.confirmed or row.seeds > 1 or row.low is not None for row in _kept_rows(front)
+    )
+
+
 def _cells(front: Front) -> tuple[str, ...]:
-    rows = (*front.members, *front.references, *front.dominated)
-    return next((row.cells for row in rows if row.cells), ())
+    return next((row.cells for row in _kept_rows(front) if row.cells), ())
 
 
 def front_columns(front: Front) -> list[Column]:
     """Headings; the accuracies of the cells are named by the cells."""
+    confirmation = (
+        Column("status", rank=1, text=True),
+        Column("95% interval", rank=2),
+        Column("P(front)", rank=2),
+    )
     return [
         Column("trial"),
         Column("kind", rank=8, text=True),
         Column("accuracy"),
+        *(confirmation if was_confirmed(front) else ()),
         Column("worst", rank=2),
         *(Column(cell, rank=6) for cell in _cells(front)),
         Column("gap", rank=3),
@@ -57,28 +74,57 @@ def front_columns(front: Front) -> list[Column]:
 
 def front_rows(front: Front, *, with_dominated: bool = False) -> list[TextRow]:
     """Members, then the dominated designs if wanted, then the references."""
-    num_cells = len(_cells(front))
-    rows = [_row(row, _member_kind(front, row), num_cells, "") for row in front.members]
+    of = partial(_row, num_cells=len(_cells(front)), with_confirmation=was_confirmed(front))
+    rows = [of(row, _member_kind(front, row), style="") for row in front.members]
     if with_dominated:
         ordered = sorted(front.dominated, key=lambda row: (row.cost, -row.accuracy))
         rows += [
-            _row(row, "oracle" if row.oracle_bias else "dominated", num_cells, "dim")
-            for row in ordered
+            of(row, "oracle" if row.oracle_bias else "dominated", style="dim") for row in ordered
         ]
     rows += [
-        _row(row, "reference", num_cells, "yellow", label=letter(i))
+        of(row, "reference", style="yellow", label=letter(i))
         for i, row in enumerate(front.references)
     ]
     return rows
 
 
-def _row(row: FrontRow, kind: str, num_cells: int, style: str, label: str = "") -> TextRow:
+def status_of(row: FrontRow) -> str:
+    """``confirmed`` or ``provisional``; a dash where there is no membership to confirm."""
+    if row.confirmed:
+        return "confirmed"
+    return "provisional" if row.is_member or row.is_reference else "-"
+
+
+def confirmed_of(front: Front) -> str:
+    """How many of the members are confirmed, in words."""
+    confirmed = sum(row.confirmed for row in front.members)
+    return f"{confirmed} of {count(len(front.members), 'member')} confirmed"
+
+
+def interval(row: FrontRow) -> str:
+    """Of the mean, 95 %."""
+    if row.low is None or row.high is None:
+        return "-"
+    return f"{accuracy(row.low)}-{accuracy(row.high)}"
+
+
+def _row(
+    row: FrontRow,
+    kind: str,
+    *,
+    num_cells: int,
+    with_confirmation: bool,
+    style: str,
+    label: str = "",
+) -> TextRow:
     trained = row.outcome.was_trained
     design = f"{row.name} = {row.design}" if row.is_reference else row.design
+    p = "-" if row.p_on_front is None else f"{row.p_on_front:.2f}"
     texts: Iterable[str] = (
         label or str(row.number),
         kind,
         accuracy(row.accuracy if trained else None),
+        *((status_of(row), interval(row), p) if with_confirmation else ()),
         accuracy(row.worst_cell if trained else None),
         *(map(accuracy, row.cell_accuracy) if row.cell_accuracy else ["-"] * num_cells),
         share(row.gap_closed),

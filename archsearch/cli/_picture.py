@@ -22,6 +22,11 @@ class Role(StrEnum):
     MEMBER = "member"
     REFERENCE = "reference"
     DOMINATED = "dominated"
+    INTERVAL = "interval"
+
+
+_SOLID = (Role.MEMBER, Role.REFERENCE)
+"""What a letter may not hide."""
 
 
 class Mark(NamedTuple):
@@ -72,7 +77,8 @@ def picture(
 ) -> list[list[Mark]]:
     """Lines of marks; empty when there is nothing to draw.
 
-    Members and references never hide one another: a letter moves to the nearest free place.
+    Members and references never hide one another: a letter moves to the nearest free place. Below
+    and above a member stands its 95 % interval.
     """
     references = trained_references(front)
     shown = [*front.members, *front.dominated, *(row for _, row in references)]
@@ -82,11 +88,16 @@ def picture(
     spread = max(max(logs) - min(logs), 0.3)
     x = _Scale(min(logs) - 0.04 * spread, min(logs) + 1.04 * spread, max(20, width - _MARGIN - 2))
     least = min(row.accuracy for row in shown)
+    least = min([least, *(row.low for row in front.members if row.low is not None)])
     y = _Scale(max(0.0, math.floor(20 * least - 1e-9) / 20), 1.0, height)
     grid: dict[tuple[int, int], Mark] = {}
-    faint, full = (".", "o") if ascii_only else ("·", "●")
+    faint, full, bar = (".", "o", ":") if ascii_only else ("·", "●", "┊")
     for row in front.dominated:
         grid[_spot(row, x, y)] = Mark(faint, Role.DOMINATED)
+    for row in front.members:
+        if row.low is not None and row.high is not None:
+            for height_of in range(y.place(row.low), y.place(row.high) + 1):
+                grid[x.place(_log(row)), height_of] = Mark(bar, Role.INTERVAL)
     for row in front.members:
         grid[_spot(row, x, y)] = Mark(full, Role.MEMBER)
     for name, row in references:
@@ -110,7 +121,7 @@ def _free(
     for distance in range(columns):
         for column in (spot[0] + distance, spot[0] - distance):
             places = [(column + i, spot[1]) for i in range(size)]
-            taken = any(p in grid and grid[p].role is not Role.DOMINATED for p in places)
+            taken = any(p in grid and grid[p].role in _SOLID for p in places)
             if not taken and 0 <= column <= columns - size:
                 return column, spot[1]
     return spot

@@ -8,21 +8,28 @@ from typing import NamedTuple
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.front import front_of
 from archsearch.errors import StoreError
-from archsearch.records import Front, TrialRecord
-from archsearch.storage import read_elapsed_seconds, read_records
+from archsearch.records import Confirmation, Front, TrialRecord
+from archsearch.storage import (
+    read_confirm_seconds,
+    read_confirmations,
+    read_elapsed_seconds,
+    read_records,
+)
 
 
 class Reading(NamedTuple):
-    """A campaign, what its store holds, and how long drivers have worked on it."""
+    """A campaign, what its store holds, and how long drivers have searched and confirmed."""
 
     campaign: Campaign
     records: list[TrialRecord]
     elapsed_seconds: float
+    confirmations: list[Confirmation]
+    confirm_seconds: float
 
     @property
     def front(self) -> Front:
         """The front now."""
-        return front_of(self.campaign, self.records)
+        return front_of(self.campaign, self.records, self.confirmations)
 
 
 def read(directory: Path) -> Reading:
@@ -37,7 +44,13 @@ def read(directory: Path) -> Reading:
         campaign = Campaign.open(directory)
         url, study = campaign.storage_url, campaign.settings.study
         if not campaign.has_begun:
-            return Reading(campaign, [], 0.0)
-        return Reading(campaign, read_records(url, study), read_elapsed_seconds(url, study))
+            return Reading(campaign, [], 0.0, [], 0.0)
+        return Reading(
+            campaign,
+            read_records(url, study),
+            read_elapsed_seconds(url, study),
+            read_confirmations(url, study),
+            read_confirm_seconds(url, study),
+        )
     except OSError as error:
         raise StoreError(f"{directory}: cannot be read ({error.strerror})") from None

@@ -18,6 +18,7 @@ from archsearch.campaign.config import (
     Campaign,
     Settings,
     claim_directory,
+    confirm_command,
     new_settings,
     next_directory,
     probe,
@@ -27,6 +28,7 @@ from archsearch.campaign.exports import export_record
 from archsearch.campaign.front import front_of
 from archsearch.campaign.launch import LaunchOptions, launch
 from archsearch.campaign.progress import Ending, EndKind, Stop
+from archsearch.campaign.stopping import rules
 from archsearch.cli.render import LiveProgress, print_front
 from archsearch.errors import (
     ArchsearchError,
@@ -39,7 +41,7 @@ from archsearch.execution.base import ExecutorOptions
 from archsearch.records import Front, TrialOutcome, TrialRecord
 from archsearch.samplers import samplers
 from archsearch.space import CampaignFile
-from archsearch.storage import read_records, redacted, url_problems
+from archsearch.storage import read_confirmations, read_records, redacted, url_problems
 
 RESULTS = Path("results")
 _TERM_GRACE_SECONDS = 25.0
@@ -101,10 +103,14 @@ def settings(file: CampaignFile, **overrides: object) -> Settings:
     """Settings of a new campaign, the command line's words first.
 
     Raises:
-        InputError: A sampler or a choice of references is not known.
+        InputError: A sampler, a stopping rule or a choice of references is not known.
     """
     problems = []
-    for option, known in (("sampler", samplers.names()), ("reference_widths", ("default", "all"))):
+    for option, known in (
+        ("sampler", samplers.names()),
+        ("stopping", rules.names()),
+        ("reference_widths", ("default", "all")),
+    ):
         given = overrides.get(option)
         if given is not None and given not in known:
             flag = "--references" if option == "reference_widths" else f"--{option}"
@@ -123,7 +129,7 @@ def settings(file: CampaignFile, **overrides: object) -> Settings:
 
 def with_settings(file: CampaignFile, fixed: Settings) -> CampaignFile:
     """The campaign file as the command line has changed it, to be shown."""
-    fields = ("trials", "time_budget_minutes", "seed", "sampler", "reference_widths")
+    fields = ("trials", "time_budget_minutes", "seed", "sampler", "stopping", "reference_widths")
     changed = {name: getattr(fixed, name) for name in fields}
     return replace(file, search=file.search.model_copy(update=changed))
 
@@ -152,23 +158,36 @@ def go_on(campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object])
     return _drive(campaign, how, changes)
 
 
+def confirm(campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object]) -> int:
+    """Trains the front again with fresh seeds; returns the exit code."""
+    return _drive(campaign, how, changes, search=False)
+
+
 def _drive(
-    campaign: Campaign, how: LaunchOptions, changes: Mapping[str, object] | None = None
+    campaign: Campaign,
+    how: LaunchOptions,
+    changes: Mapping[str, object] | None = None,
+    *,
+    search: bool = True,
 ) -> int:
     stop, display = Stop(), LiveProgress()
     display.event(f"campaign {campaign.directory}")
     received: list[int] = []
     try:
         with _signals(stop, received) as install:
-            ending = launch(campaign, how, display, stop, changes=changes, on_started=install)
+            ending = launch(
+                campaign, how, display, stop, changes=changes, on_started=install, search=search
+            )
     finally:
         display.close()
-    records = read_records(campaign.storage_url, campaign.settings.study)
-    front = front_of(campaign, records)
-    _closing_words(campaign, ending, front, records)
+    url, study = campaign.storage_url, campaign.settings.study
+    records = read_records(url, study)
+    front = front_of(campaign, records, read_confirmations(url, study))
+    go_on_with = (resume_command if search else confirm_command)(campaign.directory)
+    _closing_words(campaign, ending, front, records, go_on_with)
     if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
         return _SIGNAL_EXIT.get(signal.Signals(received[0]), 130) if received else 130
-    _complain_of_failure(campaign, ending, front, records)
+    _complain_of_failure(ending, front, records, go_on_with)
     return 0
 
 
@@ -201,12 +220,16 @@ def _signals(stop: Stop, received: list[int]) -> Iterator:  # type: ignore[type-
 
 
 def _closing_words(
-    campaign: Campaign, ending: Ending, front: Front, records: list[TrialRecord]
+    campaign: Campaign,
+    ending: Ending,
+    front: Front,
+    records: list[TrialRecord],
+    go_on_with: str,
 ) -> None:
     print(f"{ending.kind.value}: {ending.reason}")
     print_front(front, n_max=campaign.n_max, always_picture=True)
     if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
-        print(f"continue: {resume_command(campaign.directory)}")
+        print(f"continue: {go_on_with}")
     if not front.members:
         return
     from archsearch.cli.figure import plot_front
@@ -222,14 +245,14 @@ def _closing_words(
 
 
 def _complain_of_failure(
-    campaign: Campaign, ending: Ending, front: Front, records: list[TrialRecord]
+    ending: Ending, front: Front, records: list[TrialRecord], go_on_with: str
 ) -> None:
     """Raises GoalNotMetError where a campaign has nothing to show."""
     counted = Counter(r.failure.message for r in records if r.failure is not None)
     commonest = "; ".join(f"{count} x {text}" for text, count in counted.most_common(3))
     why = f"; the commonest failures: {commonest}" if commonest else ""
     if ending.kind is EndKind.ABORTED:
-        mended = f"when that is mended: {resume_command(campaign.directory)}"
+        mended = f"when that is mended: {go_on_with}"
         raise GoalNotMetError(f"campaign stopped: {ending.reason}{why}; {mended}")
     if not any(front.counts[o.value] for o in (TrialOutcome.SOLVED, TrialOutcome.FINISHED)):
         infeasible = front.counts[TrialOutcome.INFEASIBLE.value]

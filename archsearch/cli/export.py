@@ -33,16 +33,17 @@ def export(
     from archsearch.campaign.front import front_of
     from archsearch.errors import InputError
     from archsearch.exporters import exporters
-    from archsearch.storage import read_records
+    from archsearch.storage import read_confirmations, read_records
 
     exporter = exporters.get(format_name)
     if sum((pick is not None, trial is not None, every)) > 1:
         raise InputError("--pick, --trial and --all exclude each other; give one")
     campaign = Campaign.open(directory)
     records = read_records(campaign.storage_url, campaign.settings.study)
+    confirmations = read_confirmations(campaign.storage_url, campaign.settings.study)
     by_number = {r.number: r for r in records}
     if every:
-        numbers = [member.number for member in front_of(campaign, records).members]
+        numbers = [m.number for m in front_of(campaign, records, confirmations).members]
         if not numbers:
             raise InputError(f"{directory}: the front is empty; there is nothing to export")
     elif trial is not None:
@@ -51,7 +52,7 @@ def export(
             raise InputError(f"--trial: got {trial}; the campaign's trials are {known}")
         numbers = [trial]
     else:
-        numbers = [picked(front_of(campaign, records), pick or "knee")]
+        numbers = [picked(front_of(campaign, records, confirmations), pick or "knee")]
     for number in numbers:
         target = out / f"trial-{number}{exporter.suffix}" if out is not None and every else out
         print(export_record(campaign, by_number[number], format_name, target, weights=weights))

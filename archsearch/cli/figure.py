@@ -64,6 +64,7 @@ def _draw(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> 
         _scatter(axes, front.dominated, "o", FAINT, "trained, dominated", size=14, alpha=0.5)
     _draw_members(axes, front.members)
     if references:
+        _draw_intervals(axes, references, _REFERENCE, "")
         _scatter(axes, references, "D", _REFERENCE, "references", size=34)
     axes.grid(visible=True, which="major", alpha=0.2)
     axes.legend(
@@ -96,7 +97,7 @@ def _set_limits(axes: Axes, shown: Sequence[FrontRow]) -> None:
     margin = max(0.12 * (max(logs) - min(logs)), 0.1)
     axes.set_xscale("log")
     axes.set_xlim(10 ** (min(logs) - margin), 10 ** (max(logs) + margin))
-    least = min(row.accuracy for row in shown)
+    least = min(row.accuracy if row.low is None else row.low for row in shown)
     axes.set_ylim(max(-0.05, least - 0.12), 1.07)
     narrow = max(logs) - min(logs) < 1.7
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
@@ -133,7 +134,27 @@ def _draw_members(axes: Axes, members: Sequence[FrontRow]) -> None:
         return
     xs, ys = zip(*_step_corners(axes, members), strict=True)
     axes.plot(xs, ys, color=_MEMBER, linewidth=1.2, alpha=0.7)
+    _draw_intervals(axes, members, _MEMBER, "95 % interval")
     _scatter(axes, members, "o", _MEMBER, "front (trial number)", size=40)
+
+
+def _draw_intervals(axes: Axes, rows: Sequence[FrontRow], color: str, label: str) -> None:
+    """Where fresh seeds tell it, how far the mean is known."""
+    known = [
+        (row, row.low, row.high) for row in rows if row.low is not None and row.high is not None
+    ]
+    if not known:
+        return
+    axes.vlines(
+        [_cost(row) for row, *_ in known],
+        [low for _, low, _ in known],
+        [high for *_, high in known],
+        color=color,
+        linewidth=1.4,
+        alpha=0.6,
+        label=label or "_nolegend_",
+        zorder=2.5,
+    )
 
 
 def _scatter(

@@ -9,15 +9,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
-from archsearch.cli._front_rows import COLUMNS_OF_LIVE, front_columns, front_rows, live_row
+from archsearch.cli._front_rows import (
+    COLUMNS_OF_LIVE,
+    confirmed_of,
+    front_columns,
+    front_rows,
+    live_row,
+)
 from archsearch.cli._picture import Role, cost_label, picture, trained_references
 from archsearch.cli._text import Column, aligned, duration, plain, width
 from archsearch.objectives import LEAST_GAP
-from archsearch.records import Front, FrontRow
+from archsearch.records import Front, FrontRow, TrialOutcome
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,11 +34,13 @@ _LEAST_FOLDED = 22
 _LEAST_BELOW = 60
 """Narrower than this, words that may stand below a table do."""
 _NUM_MESSAGES = 4
+_SECONDS_BETWEEN_LOOKS = 0.2
 _STYLES = {
     Role.AXIS: "dim",
     Role.MEMBER: "bold green",
     Role.REFERENCE: "yellow",
     Role.DOMINATED: "dim",
+    Role.INTERVAL: "dim green",
 }
 
 
@@ -192,8 +200,15 @@ def print_front(
     if rows:
         texts, styles = [row.texts for row in rows], [row.style for row in rows]
         print_table(front_columns(front), texts, styles=styles)
+    if front.winners_curse is not None:
+        print_line(curse_line(front.winners_curse))
     if always_picture or on_terminal():
         print_picture(front, n_max)
+
+
+def curse_line(drop: float) -> str:
+    """What the search's scores promised too much, in words."""
+    return f"winner's curse: search score minus confirmed score, mean {drop:.3f}"
 
 
 def print_picture(front: Front, n_max: int | None = None) -> None:
@@ -232,6 +247,8 @@ class LiveProgress:
         self._stream = stream or sys.stdout
         self._messages: list[str] = []
         self._snapshot: Snapshot | None = None
+        self._look: Callable[[], Snapshot] | None = None
+        self._next_look = 0.0
         self._live: Any = None
         # FORCE_COLOR is no wish for a moving picture in a log
         if self._stream.isatty():
@@ -247,10 +264,16 @@ class LiveProgress:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def update(self, snapshot: Snapshot) -> None:
-        """Shows the state; a pipe is told of events only."""
-        self._snapshot = snapshot
-        self._draw()
+    def update(self, look: Callable[[], Snapshot]) -> None:
+        """Shows the state, a few times a second at most; a pipe is told of events only."""
+        self._look = look
+        if self._live is not None and time.monotonic() >= self._next_look:
+            began = time.monotonic()
+            self._snapshot = look()
+            self._draw()
+            # of a long campaign even a look takes long: a twentieth of the time at most
+            now = time.monotonic()
+            self._next_look = now + max(_SECONDS_BETWEEN_LOOKS, 20 * (now - began))
 
     def event(self, text: str) -> None:
         """Something happened."""
@@ -264,6 +287,9 @@ class LiveProgress:
     def close(self) -> None:
         """Leaves the last view on the screen."""
         if self._live is not None:
+            if self._look is not None:
+                self._snapshot = self._look()
+                self._draw()
             self._live.stop()
             self._live = None
 
@@ -300,9 +326,12 @@ def _cut(text: str, style: str) -> RenderableType:
 def progress_lines(snapshot: Snapshot) -> list[str]:
     """The state in words: how far, how long, how it goes."""
     counts = snapshot.counts
-    done = sum(counts.get(k, 0) for k in ("solved", "finished", "diverged", "oom", "failed"))
+    done = sum(n for outcome, n in counts.items() if TrialOutcome(outcome).was_evaluated)
     target = "" if snapshot.target_trials is None else f" of {snapshot.target_trials:,}"
-    times = [f"{snapshot.phase}: {done:,}{target} trials", duration(snapshot.elapsed_seconds)]
+    how_far = f"{done:,}{target} trials"
+    if snapshot.phase == "confirmation" and snapshot.front is not None:
+        how_far = confirmed_of(snapshot.front)
+    times = [f"{snapshot.phase}: {how_far}", duration(snapshot.elapsed_seconds)]
     if snapshot.eta_seconds is not None:
         times.append(f"{duration(snapshot.eta_seconds)} to go")
     if snapshot.core_use is not None:

@@ -37,7 +37,11 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Replaces the file's seed.")] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="Replaces the file's sampler: tpe, random or nsga2.")
+        str | None,
+        typer.Option(help="Replaces the file's: tpe, random, nsga2, gp, structural or portfolio."),
+    ] = None,
+    stopping: Annotated[
+        str | None, typer.Option(help="Replaces the file's stopping rule: front, asha or none.")
     ] = None,
     references: Annotated[
         str | None,
@@ -73,6 +77,7 @@ def run(
         time_budget_minutes=time_budget,
         seed=seed,
         sampler=sampler,
+        stopping=stopping,
         reference_widths=references,
         storage=storage,
     )

@@ -11,7 +11,7 @@ from archsearch.cli._options import AsJson, Directory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from archsearch.records import CellScore, Evaluation, TrialRecord
+    from archsearch.records import CellScore, Confirmation, Evaluation, Front, TrialRecord
 
 
 def show(
@@ -27,13 +27,16 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one trial or reference in full."""
+    from archsearch.campaign.estimates import by_trial
     from archsearch.cli import render
     from archsearch.cli._read import read
 
     reading = read(directory)
     record = _find(reading.records, trial)
+    again = by_trial(reading.confirmations).get(record.number, [])
     if as_json:
-        render.print_json(record.model_dump(mode="json"))
+        plain = [c.model_dump(mode="json") for c in again]
+        render.print_json({**record.model_dump(mode="json"), "confirmations": plain})
         return
     name = f"trial {record.number}" if record.reference is None else record.reference
     render.print_block(name, _summary(record))
@@ -50,8 +53,14 @@ def show(
         render.print_line()
         render.print_block("price", _price(record))
     trained_on = [str(cell) for cell in reading.campaign.file.task.cells]
-    for evaluation in record.evaluations:
-        _show_evaluation(evaluation, trained_on)
+    if len(record.runs) > 1:
+        headings = ("run", "rate", "steps", "accuracy", "log probability", "fate")
+        _table("race", headings, _race(record), num_words=1)
+    if again:
+        _show_confirmations(reading.front, record, again)
+    for evaluation in record.runs.values():
+        seconds = sum(e.seconds for e in record.evaluations if e.seed.run == evaluation.seed.run)
+        _show_evaluation(evaluation.model_copy(update={"seconds": seconds}), trained_on)
     if record.failure is not None and record.failure.traceback:
         render.print_line()
         for line in record.failure.traceback.splitlines():
@@ -102,17 +111,9 @@ def _table(
 
 def _summary(record: TrialRecord) -> list[tuple[str, str]]:
     from archsearch.canonical import has_oracle
-    from archsearch.cli._text import accuracy, duration
+    from archsearch.cli._text import duration
 
-    pairs = [("outcome", record.outcome.value)]
-    if record.duplicate_of is not None:
-        pairs.append(("duplicate of", f"trial {record.duplicate_of}"))
-    pairs += [
-        ("violated", f"{name} (by {100 * value:.3g}%)") for name, value in record.violations.items()
-    ]
-    if record.outcome.was_trained:
-        pairs.append(("accuracy", accuracy(record.accuracy)))
-        pairs.append(("worst cell", accuracy(record.worst_cell)))
+    pairs = _result(record)
     if record.architecture is not None:
         design = record.architecture
         pairs += [
@@ -133,6 +134,92 @@ def _summary(record: TrialRecord) -> list[tuple[str, str]]:
         node = f" on {record.failure.node}" if record.failure.node else ""
         pairs.append(("failure", f"{record.failure.kind.value}{node}: {record.failure.message}"))
     return pairs
+
+
+def _result(record: TrialRecord) -> list[tuple[str, str]]:
+    from archsearch.cli._text import accuracy
+    from archsearch.records import TrialOutcome
+
+    pairs = [("outcome", record.outcome.value)]
+    if record.duplicate_of is not None:
+        pairs.append(("duplicate of", f"trial {record.duplicate_of}"))
+    pairs += [
+        ("violated", f"{name} (by {100 * value:.3g}%)") for name, value in record.violations.items()
+    ]
+    if record.outcome.was_trained:
+        pairs.append(("accuracy", accuracy(record.accuracy)))
+        pairs.append(("worst cell", accuracy(record.worst_cell)))
+    if record.outcome is TrialOutcome.STOPPED:
+        pairs.append(("accuracy so far", accuracy(record.accuracy)))
+    if record.learnability is not None:
+        pairs.append(("learning rates that work", f"{record.learnability:.1f} decades"))
+    return pairs
+
+
+def _race(record: TrialRecord) -> list[Sequence[str]]:
+    """The learning rates of a trial, by their last validation."""
+    from archsearch.campaign.race import mean_log_probability
+    from archsearch.cli._text import accuracy
+
+    rows: list[Sequence[str]] = []
+    for run, last in sorted(record.runs.items()):
+        verdict = record.verdicts.get(run)
+        fate = last.outcome.value
+        if verdict is not None:
+            fate = verdict.kind.value + (f", finished for the audit ({fate})" * verdict.audited)
+        elif run == record.scored_run:
+            fate += ", scored"
+        point = last.curve[-1] if last.curve else None
+        rows.append(
+            (
+                str(run),
+                f"{last.learning_rate:g}",
+                f"{last.step:,}",
+                accuracy(None if point is None else sum(point.accuracy) / len(point.accuracy)),
+                "-" if point is None else f"{mean_log_probability(last):.3f}",
+                fate,
+            )
+        )
+    return rows
+
+
+def _show_confirmations(
+    front: Front, record: TrialRecord, confirmations: Sequence[Confirmation]
+) -> None:
+    """What fresh seeds say of the design, and each of them."""
+    from archsearch.campaign.estimates import score_of
+    from archsearch.cli import render
+    from archsearch.cli._front_rows import interval, status_of
+    from archsearch.cli._text import accuracy, count, duration
+
+    rows = (*front.members, *front.dominated, *front.references)
+    row = next(row for row in rows if row.number == record.number)
+    pairs = [
+        ("mean of fresh seeds", f"{accuracy(row.accuracy)} of {count(row.seeds, 'seed')}"),
+        ("95% interval", interval(row)),
+        ("search score", accuracy(row.search_accuracy)),
+        ("status", status_of(row)),
+    ]
+    if row.p_on_front is not None:
+        pairs.insert(3, ("P(on front)", f"{row.p_on_front:.2f}"))
+    render.print_line()
+    render.print_block("confirmation", pairs)
+    listed = []
+    for confirmation in confirmations:
+        run = confirmation.evaluation
+        worst = min((cell.accuracy for cell in run.test), default=0.0)
+        listed.append(
+            (
+                str(run.seed.run),
+                accuracy(score_of(run)),
+                accuracy(worst),
+                f"{run.step:,}",
+                duration(run.seconds),
+                run.outcome.value,
+            )
+        )
+    headings = ("run", "accuracy", "worst", "steps", "time", "outcome")
+    _table("fresh seeds", headings, listed, num_words=1)
 
 
 def _price(record: TrialRecord) -> list[tuple[str, str]]:

@@ -202,13 +202,13 @@ def _time_pairs(times: TimeEstimate) -> list[tuple[str, str]]:
 
     cheap, median, dear = (duration(seconds) for seconds in times.trials)
     pairs = [
-        ("a trial", f"at most {median} (cheapest {cheap}, dearest {dear}); solved runs stop early")
+        ("a trial", f"about {median} (cheapest {cheap}, dearest {dear}); less if solved or stopped")
     ]
     if times.campaign is not None:
         pairs.append(
             (
                 "campaign",
-                f"at most about {duration(times.campaign)} with {count(times.workers, 'worker')},"
+                f"about {duration(times.campaign)} with {count(times.workers, 'worker')},"
                 f" {times.references} references included",
             )
         )

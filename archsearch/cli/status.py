@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from archsearch.campaign.config import Campaign
     from archsearch.cli._read import Reading
-    from archsearch.records import TrialRecord
+    from archsearch.records import Front, TrialRecord
 
 _NUM_REASONS = 5
 
@@ -41,6 +41,8 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     expected = _num_references(campaign)
     elapsed = reading.elapsed_seconds
     ending = _ending(campaign, trials, elapsed) if len(references) >= expected else ""
+    outstanding = _outstanding_seeds(reading) if ending else 0
+    ending = "" if outstanding else ending
     phase = "running" if holder else "finished" if ending else "stopped"
     trained = [t for t in trials if t.outcome.was_trained]
     best = max(trained, key=lambda t: (t.accuracy, -t.number), default=None)
@@ -64,11 +66,48 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
         "best_trial": best.number if best else None,
         "front_size": len(front.members),
         "hypervolume": front.hypervolume,
+        "confirmation": {
+            "members": len(front.members),
+            "confirmed": sum(row.confirmed for row in front.members),
+            "seeds": len(reading.confirmations),
+            "outstanding": outstanding,
+            "winners_curse": front.winners_curse,
+            "wall_seconds": reading.confirm_seconds,
+        },
         "training_seconds": sum(e.seconds for r in reading.records for e in r.evaluations),
         "wall_seconds": elapsed,
         "created_at": campaign.settings.created_at,
+        "decisions": _decisions(campaign, trials, front),
         "failures": [{"reason": text, "trials": n} for text, n in reasons.most_common()],
         "resume": resume_command(directory) if phase == "stopped" else None,
+    }
+
+
+def _outstanding_seeds(reading: Reading) -> int:
+    """Fresh seeds that a driver would train next, the search being over."""
+    from archsearch.campaign.confirmation import agenda, terms_of
+
+    settings = reading.campaign.settings
+    minutes = settings.confirm_minutes
+    if not settings.confirm_seeds or (
+        minutes is not None and reading.confirm_seconds >= 60 * minutes
+    ):
+        return 0
+    terms = terms_of(reading.campaign)
+    return len(agenda(terms, reading.records, reading.confirmations).seeds)
+
+
+def _decisions(campaign: Campaign, trials: Sequence[TrialRecord], front: Front) -> dict[str, Any]:
+    """How races and stops went; rates carry 95 % intervals, and None where nothing was audited."""
+    from archsearch.campaign.decisions import decisions
+
+    members = {row.number for row in front.members}
+    found = decisions(trials, members, campaign.file.training.steps)
+    return {
+        **found._asdict(),
+        "wrong_choices": found.wrong_choices._asdict(),
+        "wrongful_stops": found.wrongful_stops._asdict(),
+        "saved": found.saved,
     }
 
 
@@ -80,13 +119,7 @@ def _num_references(campaign: Campaign) -> int:
 
 
 def _num_evaluated(trials: Sequence[TrialRecord]) -> int:
-    from archsearch.records import TrialOutcome
-
-    return sum(
-        t.outcome.was_trained
-        or t.outcome in (TrialOutcome.DIVERGED, TrialOutcome.OOM, TrialOutcome.FAILED)
-        for t in trials
-    )
+    return sum(t.outcome.was_evaluated for t in trials)
 
 
 def _ending(campaign: Campaign, trials: Sequence[TrialRecord], elapsed_seconds: float) -> str:
@@ -131,6 +164,7 @@ def _pairs(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("references", f"{facts['references_done']} of {facts['references_expected']}"),
         ("front", count(facts["front_size"], "design")),
     ]
+    pairs += _confirmation_pairs(facts["confirmation"])
     if facts["best_trial"] is not None:
         best = f"{accuracy(facts['best_accuracy'])} (trial {facts['best_trial']})"
         pairs.append(("best accuracy", best))
@@ -143,8 +177,46 @@ def _pairs(facts: dict[str, Any]) -> list[tuple[str, str]]:
     pairs.append(("time", spent))
     if facts["time_budget_minutes"] is not None:
         pairs.append(("time budget", duration(60 * facts["time_budget_minutes"])))
+    pairs += _decision_pairs(facts["decisions"])
     for failure in facts["failures"][:_NUM_REASONS]:
         pairs.append(("failed", f"{failure['trials']} x {failure['reason']}"))
     if facts["resume"]:
         pairs.append(("continue", facts["resume"]))
+    return pairs
+
+
+def _confirmation_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from archsearch.cli._text import count, duration
+
+    if not found["seeds"] and not found["outstanding"]:
+        return []
+    text = f"{found['confirmed']} of {count(found['members'], 'member')} confirmed"
+    if found["winners_curse"] is not None:
+        text += f", winner's curse {found['winners_curse']:.3f}"
+    if found["outstanding"]:
+        text += f", {count(found['outstanding'], 'seed')} outstanding"
+    if found["seeds"]:
+        spent = duration(found["wall_seconds"])
+        text += f" ({count(found['seeds'], 'fresh seed')} in {spent})"
+    return [("confirmation", text)]
+
+
+def _decision_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from archsearch.cli._text import count, share
+
+    pairs = []
+    for ended, wrong, title, what in (
+        ("lost", "wrong_choices", "races", "lost their race"),
+        ("stopped", "wrongful_stops", "stopped", "were stopped"),
+    ):
+        if not found[ended]:
+            continue
+        text = f"{count(found[ended], 'run')} {what}"
+        rate = found[wrong]
+        if rate["of"]:
+            between = f"95%: {share(rate['low'])} to {share(rate['high'])}"
+            text += f"; of {rate['of']} finished all the same {rate['number']} wrongly ({between})"
+        pairs.append((title, text))
+    if found["steps_saved"]:
+        pairs.append(("steps saved", f"{share(found['saved'])} by races and stops"))
     return pairs

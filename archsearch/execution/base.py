@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,10 @@ class Executor(ABC):
         Raises:
             ClusterError: The executor itself is gone; unanswered requests are lost.
         """
+
+    def now(self) -> float:
+        """Seconds on the clock by which requests are carried out."""
+        return time.monotonic()
 
     @abstractmethod
     def cancel(self) -> None:

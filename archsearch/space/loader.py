@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -114,11 +115,34 @@ def _campaign(reader: Reader, root: Node, text: str) -> CampaignFile | None:
         if isinstance(place.value, dict):
             place = place.value.get("batch_tokens", place)
         _check_batch(reader, place.place, training, task)
+    if training and search:
+        training, search = _with_rates(reader, entries, training, search)
     if name is None or task is None or space is None or training is None or search is None:
         return None
     return CampaignFile(
         name, title or "", task, space, training, objectives, constraints, search, text
     )
+
+
+def _with_rates(
+    reader: Reader, entries: Mapping[str, Node], training: TrainingConfig, search: SearchConfig
+) -> tuple[TrainingConfig, SearchConfig]:
+    """One learning rate or several: said once, in the training or in the search."""
+    fixed, raced = (
+        node.value.get(key) if node is not None and isinstance(node.value, dict) else None
+        for node, key in (
+            (entries.get("training"), "learning_rate"),
+            (entries.get("search"), "learning_rates"),
+        )
+    )
+    if fixed is not None and raced is not None:
+        text = "given beside training.learning_rate; keep one: the rates to race, or the fixed rate"
+        reader.report(raced.place, "search.learning_rates", text)
+    if fixed is not None:
+        return training, search.model_copy(update={"learning_rates": (training.learning_rate,)})
+    if len(search.learning_rates) == 1:
+        training = training.model_copy(update={"learning_rate": search.learning_rates[0]})
+    return training, search
 
 
 def _name(reader: Reader, node: Node | None) -> str | None:

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from archsearch.architecture import Architecture
 from archsearch.canonical import canonicalise
@@ -26,6 +27,21 @@ from archsearch.tasks.mqar import MQARConfig
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 SECOND_OBJECTIVES: Final = ("flops", "flops_executed", "params", "state")
 DEFAULT_TRIALS: Final = 50
+DEFAULT_CONFIRM_SEEDS: Final = 3
+DEFAULT_RATES: Final = (1e-3, 3e-3, 1e-2)
+
+_LATER_SETTINGS: Final = (
+    "reference_presets",
+    "oracles",
+    "rungs",
+    "stopping",
+    "audit",
+    "deterministic",
+    "lag",
+    "confirm_seeds",
+    "confirm_minutes",
+)
+"""Files were frozen, and digests taken, before these existed: defaults are left out."""
 
 
 def _check_preset(name: str) -> str:
@@ -36,6 +52,8 @@ def _check_preset(name: str) -> str:
 
 
 PresetName = Annotated[str, AfterValidator(_check_preset)]
+LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+RungShare = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
 class SearchConfig(BaseModel):
@@ -50,17 +68,47 @@ class SearchConfig(BaseModel):
             that the campaign chooses, or all of the space.
         reference_presets: Presets to train as references too, at the default depth.
         oracles: Whether designs that are told where the answers are may be members of the front.
+        learning_rates: Raced against each other by every design, lowest first. One rate is no race;
+            ``training.learning_rate`` in a file stands for that.
+        rungs: Shares of the steps at which runs pause to be judged; the end is not among them.
+        stopping: Which runs are ended at a rung.
+        audit: Share of the runs that lost a race or were stopped that is finished all the same, to
+            know how often that was wrong.
+        deterministic: Whether the study does not depend on which run ends first: trial k is asked
+            when exactly the trials 0 to k - ``lag`` are told.
+        lag: Trials asked and not yet told, at most, in a deterministic campaign.
+        confirm_seeds: Fresh seeds for each design on or near the front and each reference, once the
+            search has ended, and up to twice as many while its membership is in doubt; 0 trains
+            nothing again.
+        confirm_minutes: When to begin no more of them; null for no limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    sampler: Literal["tpe", "random", "nsga2", "gp", "structural", "portfolio"] = "tpe"
     trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     time_budget_minutes: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     reference_widths: Literal["default", "all"] = "default"
     reference_presets: Annotated[tuple[PresetName, ...], Field(strict=False)] = ()
     oracles: bool = False
+    learning_rates: Annotated[
+        tuple[LearningRate, ...], Field(strict=False, min_length=1, max_length=9)
+    ] = DEFAULT_RATES
+    rungs: Annotated[tuple[RungShare, ...], Field(strict=False, max_length=20)] = (0.125, 0.25, 0.5)
+    stopping: Literal["front", "asha", "none"] = "front"
+    audit: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.1
+    deterministic: bool = False
+    lag: Annotated[int, Field(ge=1, le=10_000)] = 8
+    confirm_seeds: Annotated[int, Field(ge=0, le=100)] = DEFAULT_CONFIRM_SEEDS
+    confirm_minutes: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
+
+    @field_validator("learning_rates", "rungs")
+    @classmethod
+    def _rise(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(b <= a for a, b in pairwise(values)):
+            raise ValueError(f"got {', '.join(f'{v:g}' for v in values)}; must rise, each once")
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -74,6 +122,11 @@ class SearchConfig(BaseModel):
     def _has_budget(self) -> Self:
         if self.trials is None and self.time_budget_minutes is None:
             raise ValueError("no budget; give 'trials', 'time_budget_minutes' or both")
+        if self.deterministic and self.time_budget_minutes is not None:
+            raise ValueError(
+                "'deterministic' with 'time_budget_minutes': what a time allows differs from run to"
+                " run; give 'trials' alone"
+            )
         return self
 
 
@@ -192,20 +245,32 @@ class CampaignFile:
             "title": self.title,
             "task": self.task.model_dump(mode="json"),
             "space": self.space.plain(),
-            "training": self.training.model_dump(mode="json"),
+            "training": self._plain_training(),
             "objectives": list(self.objectives),
             "constraints": [str(constraint) for constraint in self.constraints],
             "search": self._plain_search(),
         }
 
+    @property
+    def is_race(self) -> bool:
+        """Whether designs are trained at several learning rates."""
+        return len(self.search.learning_rates) > 1
+
+    def _plain_training(self) -> dict[str, Any]:
+        data = self.training.model_dump(mode="json")
+        if self.is_race:
+            del data["learning_rate"]
+        return data
+
     def _plain_search(self) -> dict[str, Any]:
         data = self.search.model_dump(mode="json")
-        # files were frozen, and digests taken, before these two existed
-        return {
-            key: value
-            for key, value in data.items()
-            if value or key not in ("reference_presets", "oracles")
-        }
+        default = SearchConfig().model_dump(mode="json")
+        for key in _LATER_SETTINGS:
+            if data[key] == default[key]:
+                del data[key]
+        if not self.is_race:
+            del data["learning_rates"]  # the training's rate says the same
+        return data
 
     def dump(self) -> str:
         """YAML that loads as an equal file."""
@@ -218,10 +283,13 @@ class CampaignFile:
         """What decides the results, as JSON with sorted keys.
 
         Neither comments, nor the order of keys and constraints, nor the title are in it, nor the
-        budget (``trials``, ``time_budget_minutes``), which may grow when a campaign goes on.
+        budgets (``trials``, ``time_budget_minutes``, ``confirm_seeds``, ``confirm_minutes``), which
+        may grow when a campaign goes on.
         """
         data = self.plain()
         del data["title"], data["search"]["trials"], data["search"]["time_budget_minutes"]
+        for key in ("confirm_seeds", "confirm_minutes"):
+            data["search"].pop(key, None)
         data["constraints"] = sorted(data["constraints"])
         return json.dumps(data, sort_keys=True, separators=(",", ":"))
 

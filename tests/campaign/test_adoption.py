@@ -39,7 +39,7 @@ def killed_at_commit(store: Store, number: int, seen: list[int]) -> Iterator[Non
     """Ends the driver instead of the commit of that number, counted from 1."""
     import sqlalchemy
 
-    engine = store.study._storage._backend.engine  # type: ignore[attr-defined]
+    engine = store.engine
     count = itertools.count(1)
 
     def on_commit(_: Any) -> None:
@@ -54,9 +54,8 @@ def killed_at_commit(store: Store, number: int, seen: list[int]) -> Iterator[Non
 
 def abandon(store: Store) -> None:
     """What the kernel does to a dead driver's connections."""
-    backend = store.study._storage._backend  # type: ignore[attr-defined]
-    backend.remove_session()
-    backend.engine.dispose()
+    store._storage.remove_session()
+    store.engine.dispose()
 
 
 def drive_until_killed(campaign: Any, after: int, *, create: bool) -> bool:
@@ -94,7 +93,7 @@ def test_a_campaign_killed_before_random_commits_is_the_undisturbed_one(
     campaign = new_campaign(tmp_path / "c", text)
     rng = np.random.default_rng(1)
     kills = 0
-    while not drive_until_killed(campaign, int(rng.integers(5, 90)), create=kills == 0):
+    while not drive_until_killed(campaign, int(rng.integers(3, 25)), create=kills == 0):
         kills += 1
     assert kills >= 4
     assert everything(campaign) == expected
@@ -110,7 +109,7 @@ def test_a_campaign_killed_before_random_commits_is_the_undisturbed_one(
 def test_a_trial_killed_at_each_of_its_commits_ends_the_same(
     tmp_path: Path, undisturbed: tuple[str, Any]
 ) -> None:
-    """Between ask and tell there are about fifteen commits: half a proposal is among them."""
+    """A trial is stored whole, noted anew at each rung, and told."""
     text, expected = undisturbed
     campaign = new_campaign(tmp_path / "c", text)
     stop = Stop()
@@ -119,7 +118,7 @@ def test_a_trial_killed_at_each_of_its_commits_ends_the_same(
     after = 1
     while not drive_until_killed(campaign, after, create=False):
         after += 1
-    assert after >= 5
+    assert after >= 4
     assert everything(campaign) == expected
 
 
@@ -130,7 +129,8 @@ class _StopsAfter(Silent):
         super().__init__()
         self._stop, self._trials = stop, trials
 
-    def update(self, snapshot: Any) -> None:
+    def update(self, look: Any) -> None:
+        snapshot = look()
         done = sum(snapshot.counts[k] for k in ("finished", "solved", "diverged", "oom", "failed"))
         if done >= self._trials:
             self._stop.draining = True

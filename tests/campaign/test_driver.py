@@ -384,20 +384,29 @@ def test_workers_are_kept_busy_and_the_display_is_told(tmp_path: Path) -> None:
     assert sum("finished" in e for e in observer.events) == 12
 
 
-def test_a_run_in_rungs_gives_what_an_unbroken_one_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, parts = (new_campaign(tmp_path / n, tiny_text("random", 2)) for n in "ab")
+def test_a_run_in_rungs_gives_what_an_unbroken_one_gives(tmp_path: Path) -> None:
+    text = tiny_text("random", 2).replace("eval_every: 2", "eval_every: 1")
+    whole = new_campaign(tmp_path / "a", text)
+    # asha asks for its rungs, and stops nothing among so few
+    parts = new_campaign(tmp_path / "b", text, stopping="asha")
     drive(whole, Inline(evaluate))
-    monkeypatch.setattr(policy, "rungs", lambda training: (1, 3, training.steps))
     drive(parts, Inline(evaluate))
+    finished = 0
     for one, other in zip(trials_of(whole), trials_of(parts), strict=True):
         assert one.number == other.number
         if one.outcome is TrialOutcome.FINISHED:
+            finished += 1
             assert [e.outcome for e in other.evaluations] == ["paused", "paused", "finished"]
+            assert [e.step for e in other.evaluations] == [1, 2, 4]
+            assert [len(e.curve) for e in other.evaluations] == [0, 0, 4]
+            assert [j.step for j in other.judgements] == [1, 2]
             assert other.evaluations[-1].curve == one.evaluations[-1].curve
             assert other.test == one.test
             assert other.accuracy == one.accuracy
+            rung = rung_directory(parts, other)
+            assert rung is not None
+            assert [p.name for p in rung.parent.iterdir()] == ["4"]
+    assert finished == 2
 
 
 def test_the_last_rung_is_found_beside_what_a_killed_worker_left(tmp_path: Path) -> None:

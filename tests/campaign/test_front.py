@@ -101,6 +101,7 @@ def test_members_are_feasible_trained_useful_and_not_dominated() -> None:
         "finished": 6,
         "diverged": 1,
         "oom": 1,
+        "stopped": 0,
         "infeasible": 1,
         "duplicate": 1,
         "failed": 1,

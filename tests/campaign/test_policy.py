@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from archsearch.campaign import policy
 from archsearch.campaign.policy import Action, SearchState, decide
 from archsearch.protocol import TrainingConfig
-from archsearch.records import Failure, FailureKind, RunOutcome
-from tests.helpers import made_up, request
+from archsearch.records import Failure, FailureKind
 
 MANY = policy.RANDOM_AFTER_DUPLICATES
-BUSY = {"in_flight": 1, "slots": 1}
+BUSY = {"in_flight": 1, "requests": 1, "slots": 1}
 
 
 @pytest.mark.parametrize(
@@ -26,10 +25,14 @@ BUSY = {"in_flight": 1, "slots": 1}
         ({"target": 5, "evaluated": 4}, Action.ASK),
         ({"target": 5, "evaluated": 5}, Action.FINISH),
         ({"target": 5, "evaluated": 6}, Action.FINISH),
-        ({"target": 5, "evaluated": 4, "in_flight": 1, "slots": 4}, Action.WAIT),
+        ({"target": 5, "evaluated": 4, "in_flight": 1, "requests": 1, "slots": 4}, Action.WAIT),
         (BUSY, Action.WAIT),
         ({"draining": True}, Action.FINISH),
-        ({"draining": True, "in_flight": 1, "slots": 9}, Action.WAIT),
+        ({"draining": True, "in_flight": 1, "requests": 1, "slots": 9}, Action.WAIT),
+        # its next rung is for the next session
+        ({"draining": True, "in_flight": 1, "requests": 0}, Action.FINISH),
+        ({"in_flight": 1, "requests": 3, "slots": 4}, Action.ASK),
+        ({"blocked": True, "in_flight": 1}, Action.WAIT),
         ({"budget_seconds": 60.0, "elapsed_seconds": 59.9}, Action.ASK),
         ({"budget_seconds": 60.0, "elapsed_seconds": 60.0}, Action.FINISH),
         ({"budget_seconds": 60.0, "elapsed_seconds": 60.0, **BUSY}, Action.WAIT),
@@ -68,6 +71,8 @@ states = st.builds(
     SearchState,
     evaluated=st.integers(0, 100),
     in_flight=st.integers(0, 8),
+    requests=st.integers(0, 12),
+    blocked=st.booleans(),
     slots=st.integers(1, 8),
     target=st.none() | st.integers(1, 100),
     elapsed_seconds=st.floats(0, 1e4),
@@ -84,7 +89,8 @@ states = st.builds(
 def test_it_never_asks_for_more_than_it_may(state: SearchState) -> None:
     action = decide(state).action
     if action in (Action.ASK, Action.ASK_RANDOM):
-        assert state.in_flight < state.slots
+        assert state.requests < state.slots
+        assert not state.blocked
         assert state.target is None or state.evaluated + state.in_flight < state.target
         assert state.budget_seconds is None or state.elapsed_seconds < state.budget_seconds
         assert state.known_in_row < policy.EXHAUSTED_AFTER
@@ -96,15 +102,15 @@ def test_it_never_asks_for_more_than_it_may(state: SearchState) -> None:
 def test_it_waits_only_for_something_and_ends_only_when_nothing_is_left(state: SearchState) -> None:
     decision = decide(state)
     if decision.action is Action.WAIT:
-        assert state.in_flight > 0
+        assert state.in_flight > 0 or state.requests > 0 or state.blocked
     if decision.action in (Action.FINISH, Action.ABORT):
-        assert state.in_flight == 0
+        assert (state.requests if state.draining else state.in_flight) == 0
 
 
 @given(states)
 def test_a_wish_to_stop_is_obeyed(state: SearchState) -> None:
     action = decide(dataclasses.replace(state, draining=True)).action
-    assert action is (Action.WAIT if state.in_flight else Action.FINISH)
+    assert action is (Action.WAIT if state.requests else Action.FINISH)
 
 
 @given(
@@ -125,6 +131,7 @@ def test_a_simulated_campaign_ends_with_its_budget_or_its_space(
             SearchState(
                 evaluated=evaluated,
                 in_flight=flying,
+                requests=flying,
                 slots=slots,
                 target=target,
                 duplicates_in_row=in_row,
@@ -167,19 +174,22 @@ def test_only_the_machines_failures_are_tried_again(kind: FailureKind, attempts:
     assert [policy.tries_again(failure, n) for n in (1, 2, 3)] == [n < attempts for n in (1, 2, 3)]
 
 
-def test_a_run_goes_from_rung_to_rung(monkeypatch: pytest.MonkeyPatch) -> None:
-    training = TrainingConfig(steps=8)
-    assert policy.next_step(training, []) == (8, False)
-    monkeypatch.setattr(policy, "rungs", lambda _: (2, 5, 8))
-    assert policy.next_step(training, []) == (2, False)
-    paused = made_up(request()).model_copy(update={"outcome": RunOutcome.PAUSED, "step": 2})
-    assert policy.next_step(training, [paused]) == (5, True)
-    paused = paused.model_copy(update={"step": 5})
-    assert policy.next_step(training, [paused, paused]) == (8, True)
-    for outcome in RunOutcome:
-        if outcome is not RunOutcome.PAUSED:
-            ended = paused.model_copy(update={"outcome": outcome})
-            assert policy.next_step(training, [ended]) is None
+@pytest.mark.parametrize(
+    ("steps", "every", "shares", "expected"),
+    [
+        (1600, 50, (0.125, 0.25, 0.5), (200, 400, 800, 1600)),
+        (1600, 50, (), (1600,)),
+        # rounded up to a validation; two that fall together are one
+        (100, 30, (0.1, 0.2, 0.4), (30, 60, 100)),
+        (10, 50, (0.1, 0.9), (10,)),
+        (4, 2, (0.5, 0.99), (2, 4)),
+    ],
+)
+def test_rungs_lie_at_validations_and_end_with_the_budget(
+    steps: int, every: int, shares: tuple[float, ...], expected: tuple[int, ...]
+) -> None:
+    training = TrainingConfig(steps=steps, eval_every=every)
+    assert policy.rungs(training, shares) == expected
 
 
 @given(st.lists(st.floats(0, 1e5)))

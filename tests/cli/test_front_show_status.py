@@ -27,6 +27,9 @@ ROW_KEYS = {
     "digest",
     "outcome",
     "accuracy",
+    "search_accuracy",
+    "low",
+    "high",
     "worst_cell",
     "solved",
     "cells",
@@ -41,7 +44,10 @@ ROW_KEYS = {
     "subquadratic",
     "params",
     "state_floats",
+    "learning_rate",
     "seeds",
+    "p_on_front",
+    "confirmed",
     "steps",
     "seconds",
 }
@@ -56,6 +62,7 @@ FRONT_KEYS = {
     "reference_point",
     "knee",
     "counts",
+    "winners_curse",
 }
 STATUS_KEYS = {
     "name",
@@ -77,6 +84,8 @@ STATUS_KEYS = {
     "training_seconds",
     "wall_seconds",
     "created_at",
+    "confirmation",
+    "decisions",
     "failures",
     "resume",
 }
@@ -181,7 +190,13 @@ def test_status_tells_who_holds_the_campaign(cli: Cli, campaign: Path) -> None:
 
 def test_status_of_a_finished_campaign(cli: Cli, tmp_path: Path) -> None:
     file = loads(CAMPAIGN)
-    build(tmp_path / "done", reference_records(file), trial_records(file)[:3], trials=3)
+    build(
+        tmp_path / "done",
+        reference_records(file),
+        trial_records(file)[:3],
+        trials=3,
+        confirm_seeds=0,
+    )
     facts = json.loads(cli("status", tmp_path / "done", "--json").out)
     assert (facts["phase"], facts["resume"]) == ("finished", None)
     assert facts["ended_because"] == "3 trials done"

@@ -208,7 +208,7 @@ def test_progress_in_a_pipe_is_one_line_an_event(
     stream = io.StringIO()
     with LiveProgress(stream=stream) as progress:
         progress.event("trial 0: finished\n(accuracy 0.4)")
-        progress.update(_snapshot(front))
+        progress.update(lambda: _snapshot(front))
         progress.event("trial 1: [bold]solved[/bold]")
     lines = stream.getvalue().splitlines()
     assert [line.split(" ", 1)[1] for line in lines] == [
@@ -226,9 +226,9 @@ def test_progress_on_a_terminal(
     monkeypatch.setenv("TERM", "xterm")
     stream = _Terminal()
     progress = LiveProgress("campaign fake-001", stream)
-    progress.update(_snapshot(None))
+    progress.update(lambda: _snapshot(None))
     progress.event("trial 2: [solved]")
-    progress.update(_snapshot(front))
+    progress.update(lambda: _snapshot(front))
     progress.close()
     progress.close()
     text = _ESCAPE.sub("", stream.getvalue())

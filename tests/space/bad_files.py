@@ -172,6 +172,19 @@ CASES: dict[str, tuple[str | None, str]] = {
     "every_zero": ("{every: {choice: [1, 2]}}", "{every: 0}"),
     # training, objectives, constraints, search
     "negative_rate": ("learning_rate: 1e-3", "learning_rate: -1e-3"),
+    "rates_twice": ("search: {", "search: {learning_rates: [1e-3, 1e-2], "),
+    "rates_fall": (
+        ", learning_rate: 1e-3}\nobjectives: [accuracy, flops]\nconstraints: [growth < 2, params"
+        " <= 2e6]\nsearch: {",
+        "}\nsearch: {learning_rates: [1e-2, 1e-3], ",
+    ),
+    "rung_beyond_the_end": ("search: {", "search: {rungs: [0.5, 1]}  #{"),
+    "unknown_stopping": ("search: {", "search: {stopping: frnt, "),
+    "deterministic_by_time": (
+        "search: {",
+        "search: {deterministic: true, time_budget_minutes: 5}  #{",
+    ),
+    "no_lag": ("search: {", "search: {lag: 0, "),
     "small_batch": ("batch_tokens: 1024", "batch_tokens: 16"),
     "one_objective": ("[accuracy, flops]", "[accuracy]"),
     "swapped_objectives": ("[accuracy, flops]", "[flops, accuracy]"),

@@ -6,7 +6,17 @@ import importlib
 
 import typer
 
-SUBCOMMANDS = ("training", "verdict", "data", "scaling", "protocol", "mixers", "recall")
+SUBCOMMANDS = (
+    "training",
+    "verdict",
+    "data",
+    "scaling",
+    "protocol",
+    "mixers",
+    "recall",
+    "tabular",
+    "search",
+)
 """In the order of the help."""
 
 bench = typer.Typer()

@@ -1,0 +1,13 @@
+"""What every run of a table needs, imported once, in the process from which all are forked."""
+
+from __future__ import annotations
+
+# the first optimizer of a process imports it, for 1.8 CPU seconds of its own
+import torch._dynamo  # noqa: F401
+
+import archsearch.evaluate  # noqa: F401
+from archsearch.mixers import modules, specs
+
+for _name in specs:
+    specs.get(_name)
+    modules.get(_name)

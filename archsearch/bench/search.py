@@ -1,0 +1,372 @@
+"""How soon search methods find the front of a recorded space, and what their decisions cost.
+
+What a campaign has found by a time is the hypervolume of the designs that it has finished by then,
+each with its score in the table: the mean over the recorded seeds at the rate that the campaign
+scored it at. So a lucky seed is no find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from archsearch.bench import _journal
+from archsearch.bench._processes import Lost, run_each
+from archsearch.bench.simulation import Method, Told, simulate
+from archsearch.bench.table import RUNS, SPACE, Table, TableDesign, load_table
+from archsearch.errors import StoreError
+from archsearch.objectives import OBJECTIVES, capped_accuracy
+from archsearch.pareto import hypervolume, non_dominated
+from archsearch.records import TrialOutcome, TrialRecord, VerdictKind
+from archsearch.space import CampaignFile, load
+
+REACHED: Final = 0.95
+"""Share of the table's hypervolume that counts as having found its front."""
+
+METHODS: Final = (
+    Method("random", "all", "none"),
+    Method("random", "drawn", "none"),
+    Method("tpe", "all", "none"),
+    Method("nsga2", "all", "none"),
+    Method("random", "race", "none"),
+    Method("tpe", "race", "asha"),
+    Method("random"),
+    Method("tpe"),
+    Method("nsga2"),
+    Method("gp"),
+    Method("structural"),
+    Method("portfolio"),
+)
+"""The first ones are baselines."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a table knows of its space.
+
+    Attributes:
+        table: Complete.
+    """
+
+    table: Table
+    _scores: dict[tuple[str, int], float] = field(default_factory=dict, repr=False)
+
+    def score(self, key: str, rate: int) -> float:
+        """Capped test accuracy of a design at a rate, mean over the seeds."""
+        if (key, rate) not in self._scores:
+            runs = [self.table.run(key, rate, s) for s in range(self.table.card.seeds)]
+            tested = [capped_accuracy(r.accuracy) if r.accuracy else 0.0 for r in runs]
+            self._scores[key, rate] = sum(tested) / len(tested)
+        return self._scores[key, rate]
+
+    def loss(self, score: float, flops: float) -> tuple[float, float]:
+        """A point to be minimised."""
+        return OBJECTIVES["accuracy"].loss(score), OBJECTIVES["flops"].loss(flops)
+
+    @cached_property
+    def bound(self) -> tuple[float, float]:
+        """The hypervolume's reference point: convolutions only, at the highest price there is."""
+        dearest = max(design.price.flops for design in self.table.designs)
+        return self.loss(self.table.card.convolutions_only or 0.0, dearest)
+
+    def best(self, design: TableDesign) -> float:
+        """The score at the design's best rate."""
+        rates = range(len(self.table.card.rates))
+        return max(self.score(design.key, rate) for rate in rates)
+
+    @cached_property
+    def hypervolume(self) -> float:
+        """Of all designs, each at its best rate."""
+        points = [self.loss(self.best(d), d.price.flops) for d in self.table.designs]
+        return hypervolume(points, self.bound)
+
+
+class Outcome(NamedTuple):
+    """One simulated campaign.
+
+    Attributes:
+        seconds: Until the share ``REACHED`` of the table's hypervolume; None if never.
+        curve: (seconds, share of the table's hypervolume) after each trial that added to it.
+        evaluated: Trials until the end.
+        stopped: Trials that ended without a score because all of their runs were stopped.
+        wrongful: Of those, the ones that would be on the front of what the campaign found.
+        saved: Share of the seconds that full runs at all rates would have taken.
+        busy: Share of the workers' time.
+        driver_seconds: Processor time of driver and sampler, per evaluated trial.
+    """
+
+    method: Method
+    workers: int
+    seed: int
+    seconds: float | None
+    curve: tuple[tuple[float, float], ...]
+    evaluated: int
+    stopped: int
+    wrongful: int
+    saved: float
+    busy: float
+    driver_seconds: float
+
+
+class _Finder:
+    """Adds up what a campaign has found."""
+
+    def __init__(self, truth: Truth, n_max: int, until: float) -> None:
+        self._truth = truth
+        self._n_max = n_max
+        self._until = until
+        self._points: list[tuple[float, float]] = []
+        self.curve: list[tuple[float, float]] = []
+
+    def __call__(self, told: Told) -> bool:
+        record = told.record
+        if record.outcome.was_trained and record.scored is not None:
+            assert record.price is not None
+            rate = self._truth.table.card.rates.index(record.scored.learning_rate)
+            score = self._truth.score(record.campaign_key, rate)
+            self._points.append(self._truth.loss(score, record.price.flops))
+            mask = non_dominated(self._points, keep_duplicates=False)
+            self._points = [p for p, on in zip(self._points, mask, strict=True) if on]
+            share = hypervolume(self._points, self._truth.bound) / self._truth.hypervolume
+            if not self.curve or share > self.curve[-1][1]:
+                self.curve.append((told.seconds, share))
+        return bool(self.curve) and self.curve[-1][1] >= self._until
+
+    def reached(self, share: float) -> float | None:
+        """Seconds until that share was found."""
+        return next((seconds for seconds, found in self.curve if found >= share), None)
+
+
+def run(
+    truth: Truth,
+    file: CampaignFile,
+    method: Method,
+    *,
+    workers: int,
+    seed: int,
+    until: float = 0.99,
+) -> Outcome:
+    """Simulates one campaign.
+
+    Args:
+        truth: Of the space's table.
+        file: The space.
+        method: How to search.
+        workers: Virtual ones.
+        seed: Of the campaign.
+        until: Share of the table's hypervolume at which to end.
+    """
+    finder = _Finder(truth, file.task.longest_test_length, until)
+    found = simulate(truth.table, file, method, seed=seed, workers=workers, enough=finder)
+    records = [told.record for told in found.told]
+    stopped = [r for r in records if r.outcome is TrialOutcome.STOPPED]
+    return Outcome(
+        method=method,
+        workers=workers,
+        seed=seed,
+        seconds=finder.reached(REACHED),
+        curve=tuple(finder.curve),
+        evaluated=len(records),
+        stopped=len(stopped),
+        wrongful=_wrongful(truth, records, stopped),
+        saved=_saved(truth.table, records),
+        busy=found.busy,
+        driver_seconds=found.driver_seconds / max(1, len(records)),
+    )
+
+
+def _wrongful(truth: Truth, records: Sequence[TrialRecord], stopped: Sequence[TrialRecord]) -> int:
+    """Stopped trials that would be on the front that the campaign found without them."""
+    trained = [r for r in records if r.outcome.was_trained]
+    points = [_point(truth, r) for r in trained]
+    count = 0
+    for record in stopped:
+        mine = _point(truth, record)
+        count += not any(p[0] <= mine[0] and p[1] <= mine[1] for p in points) and (
+            mine[0] < truth.bound[0]
+        )
+    return count
+
+
+def _point(truth: Truth, record: TrialRecord) -> tuple[float, float]:
+    """A trial by its true score, at the rate that it was, or would have been, scored at."""
+    assert record.price is not None
+    rates = truth.table.card.rates
+    if record.scored_run is not None and record.scored is not None:
+        going = [record.scored]
+    else:
+        against = record.verdicts
+        going = [
+            e
+            for run, e in record.runs.items()
+            if run in against and against[run].kind is VerdictKind.STOPPED
+        ]
+    scores = [truth.score(record.campaign_key, rates.index(e.learning_rate)) for e in going]
+    return truth.loss(max(scores, default=0.0), record.price.flops)
+
+
+def _saved(table: Table, records: Iterable[TrialRecord]) -> float:
+    """Against every rate of every trial to its end, or success."""
+    spent = full = 0.0
+    for record in records:
+        spent += sum(e.seconds for e in record.evaluations)
+        rates = range(len(table.card.rates))
+        full += sum(table.run(record.campaign_key, r, 0).cpu_seconds for r in rates)
+    return 1 - spent / full if full else 0.0
+
+
+class Task(NamedTuple):
+    """A campaign to be simulated, as it goes to a process."""
+
+    directory: str
+    method: Method
+    workers: int
+    seed: int
+
+
+def carry_out(task: Task) -> Outcome:
+    """Reads the table and simulates."""
+    directory = Path(task.directory)
+    truth = Truth(load_table(directory))
+    return run(truth, load(directory / SPACE), task.method, workers=task.workers, seed=task.seed)
+
+
+def study(
+    directory: Path,
+    methods: Sequence[Method],
+    out: Path,
+    *,
+    workers: Sequence[int],
+    seeds: int,
+    processes: int = 1,
+) -> Iterator[Outcome | Lost]:
+    """Simulates what a file does not hold yet, appends each result to it, and yields it.
+
+    Args:
+        directory: Of a complete table.
+        methods: To compare.
+        out: JSON lines, of this table only.
+        workers: Numbers of virtual ones.
+        seeds: Campaigns of a method.
+        processes: Campaigns simulated at a time.
+
+    Raises:
+        StoreError: The table or the file cannot be used.
+    """
+    table = load_table(directory)
+    name = _name(table)
+    done = {(o.method, o.workers, o.seed) for o in read(out, table)}
+    wanted = [
+        Task(str(directory), method, count, seed)
+        for seed in range(seeds)
+        for count in workers
+        for method in methods
+        if (method, count, seed) not in done
+    ]
+    _journal.prepare(out)
+    for _task, outcome in run_each(
+        carry_out, wanted, preload="archsearch.bench.search", count=processes
+    ):
+        if isinstance(outcome, Outcome):
+            row = outcome._asdict()
+            _journal.append(out, {"table": name, **row, "method": outcome.method._asdict()})
+        yield outcome
+
+
+def read(path: Path, table: Table) -> list[Outcome]:
+    """The results of a file; none if there is no file.
+
+    Raises:
+        StoreError: A line is damaged, or of another table.
+    """
+    name = _name(table)
+    found = []
+    for number, (of, outcome) in enumerate(_journal.read(path, _parsed), 1):
+        if of != name:
+            raise StoreError(f"{path}:{number}: a result of another table; give another file")
+        found.append(outcome)
+    return found
+
+
+def _name(table: Table) -> str:
+    """Tells tables apart by what was recorded."""
+    return f"{table.card.name} {table.card.files[RUNS][:16]}"
+
+
+def _parsed(data: dict[str, Any]) -> tuple[str, Outcome]:
+    method = Method(**data.pop("method"))
+    name = str(data.pop("table"))
+    curve = tuple((float(s), float(f)) for s, f in data.pop("curve"))
+    return name, Outcome(method=method, curve=curve, **data)
+
+
+class Summary(NamedTuple):
+    """A method over its seeds, at one number of workers.
+
+    Attributes:
+        seconds: Median time to the front; None if half of the campaigns never came there.
+        low: Of its 95 % interval, by bootstrap.
+        high: Likewise; None if it is beyond all campaigns.
+        against: The baseline's median divided by this one; None without either.
+        reached: Campaigns that came there.
+        seeds: Campaigns.
+    """
+
+    method: Method
+    workers: int
+    seconds: float | None
+    low: float | None
+    high: float | None
+    against: float | None
+    reached: int
+    seeds: int
+    evaluated: float
+    stopped: int
+    wrongful: int
+    saved: float
+    driver_seconds: float
+
+
+def summarise(outcomes: Iterable[Outcome], baseline: Method = METHODS[0]) -> list[Summary]:
+    """One row for each method and number of workers, fastest first."""
+    groups: dict[tuple[int, Method], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.workers, outcome.method), []).append(outcome)
+    medians = {key: _median(group) for key, group in groups.items()}
+    rows = []
+    for (workers, method), group in groups.items():
+        seconds, low, high = medians[workers, method]
+        base = medians.get((workers, baseline), (None,))[0]
+        rows.append(
+            Summary(
+                method=method,
+                workers=workers,
+                seconds=seconds,
+                low=low,
+                high=high,
+                against=None if seconds is None or base is None else base / seconds,
+                reached=sum(o.seconds is not None for o in group),
+                seeds=len(group),
+                evaluated=float(np.median([o.evaluated for o in group])),
+                stopped=sum(o.stopped for o in group),
+                wrongful=sum(o.wrongful for o in group),
+                saved=float(np.median([o.saved for o in group])),
+                driver_seconds=float(np.median([o.driver_seconds for o in group])),
+            )
+        )
+    return sorted(rows, key=lambda r: (r.workers, np.inf if r.seconds is None else r.seconds))
+
+
+def _median(group: Sequence[Outcome]) -> tuple[float | None, float | None, float | None]:
+    """Median and its bootstrap interval; campaigns that never came there count as endless."""
+    values = np.array([np.inf if o.seconds is None else o.seconds for o in group])
+    generator = np.random.default_rng(np.random.SeedSequence(len(values)))
+    drawn = np.median(generator.choice(values, (2000, len(values))), axis=1)
+    found = (np.median(values), *np.quantile(drawn, (0.025, 0.975), method="nearest"))
+    a, b, c = (float(v) if np.isfinite(v) else None for v in found)
+    return a, b, c

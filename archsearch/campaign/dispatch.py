@@ -1,0 +1,206 @@
+"""From moves to requests and back: what waits for a worker, what is under way, what is retried."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from archsearch.campaign import policy
+from archsearch.campaign.config import RUNS, Campaign
+from archsearch.campaign.race import Move
+from archsearch.execution.base import Executor
+from archsearch.records import (
+    FRESH_RUNS,
+    Evaluation,
+    EvaluationRequest,
+    Failure,
+    RunSeed,
+    TrialRecord,
+)
+
+Key = tuple[str | None, int]
+"""Of a record: its reference's name, and its number."""
+
+
+def key_of(record: TrialRecord) -> Key:
+    """Under what a driver keeps a record."""
+    return record.reference, record.number
+
+
+def home_of(record: TrialRecord) -> str:
+    """The folder of a trial's runs, within the campaign's folder of runs."""
+    return f"ref{-record.number}" if record.reference is not None else str(record.number)
+
+
+def is_fresh_run(folder: str) -> bool:
+    """Whether a folder of a trial's home, by its name, is a confirmation's."""
+    return folder.isdigit() and int(folder) >= FRESH_RUNS
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker may use.
+
+    Attributes:
+        threads: Torch threads of a request.
+        memory_limit_bytes: Largest data segment; None for no limit.
+        device: Where models are trained.
+    """
+
+    threads: int = 1
+    memory_limit_bytes: int | None = None
+    device: str = "cpu"
+
+
+class Arrival(NamedTuple):
+    """What became of a piece of a run.
+
+    Attributes:
+        attempts: Requests that it took.
+    """
+
+    key: Key
+    result: Evaluation | Failure
+    attempts: int
+
+
+class _Flight(NamedTuple):
+    record: TrialRecord
+    request: EvaluationRequest
+    attempts: int
+
+
+class Dispatcher:
+    """Keeps the executor's slots filled, older trials first.
+
+    Args:
+        campaign: The campaign.
+        executor: Carries out requests.
+        worker: What a worker may use.
+        learning_rates: By the run's number.
+        on_retry: Called with a record and the failure after which a request is sent again.
+    """
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        executor: Executor,
+        worker: WorkerSettings,
+        learning_rates: tuple[float, ...],
+        on_retry: Callable[[TrialRecord, Failure], None],
+    ) -> None:
+        self._campaign = campaign
+        self._executor = executor
+        self._worker = worker
+        self._rates = learning_rates
+        self._on_retry = on_retry
+        self._runs = campaign.directory.resolve() / RUNS
+        self._waiting: list[tuple[bool, int, int, TrialRecord, EvaluationRequest]] = []
+        self._flights: dict[int, _Flight] = {}
+        self._pieces: Counter[Key] = Counter()
+        self._longest_seconds = 0.0
+        self.busy_seconds = 0.0
+
+    @property
+    def pieces(self) -> int:
+        """Pieces of runs that wait or are under way."""
+        return len(self._waiting) + len(self._flights)
+
+    @property
+    def under_way(self) -> list[TrialRecord]:
+        """The trial of each request that a worker has."""
+        return [flight.record for flight in self._flights.values()]
+
+    def busy(self, key: Key) -> bool:
+        """Whether some piece of the trial's runs waits or is under way."""
+        return self._pieces[key] > 0
+
+    def expect(self, evaluations: Iterable[Evaluation]) -> None:
+        """Learns from finished rungs how long one may take."""
+        for evaluation in evaluations:
+            self._longest_seconds = max(self._longest_seconds, evaluation.seconds)
+
+    def add(
+        self, record: TrialRecord, moves: Iterable[Move], *, learning_rate: float | None = None
+    ) -> None:
+        """Lines up the next pieces of a trial's runs.
+
+        Args:
+            record: The trial.
+            moves: The pieces.
+            learning_rate: Of runs that are none of the race's; by default by the run's number.
+        """
+        for move in moves:
+            rate = self._rates[move.run] if learning_rate is None else learning_rate
+            item = (
+                record.reference is None,
+                abs(record.number),
+                move.run,
+                record,
+                self._request(record, move, rate),
+            )
+            heapq.heappush(self._waiting, item)
+            self._pieces[key_of(record)] += 1
+
+    def fill(self) -> None:
+        """Hands over what waits, as far as there are slots."""
+        while self._waiting and len(self._flights) < self._executor.slots:
+            *_, record, request = heapq.heappop(self._waiting)
+            self._submit(record, request, attempts=1)
+
+    def withdraw(self) -> None:
+        """Forgets what waits; what is under way may still arrive."""
+        for *_, record, _request in self._waiting:
+            self._pieces[key_of(record)] -= 1
+        self._waiting.clear()
+
+    def poll(self, timeout_seconds: float) -> Iterator[Arrival]:
+        """What has arrived, after at most about that long.
+
+        Several pieces of one trial may arrive at once: each counts as under way until its turn.
+        """
+        waited = self._executor.now()
+        answers = self._executor.poll(timeout_seconds)
+        self.busy_seconds += len(self._flights) * (self._executor.now() - waited)
+        for answer in answers:
+            flight = self._flights.pop(answer.ticket)
+            result = answer.result
+            if isinstance(result, Failure) and policy.tries_again(result, flight.attempts):
+                self._on_retry(flight.record, result)
+                self._submit(flight.record, flight.request, attempts=flight.attempts + 1)
+                continue
+            if isinstance(result, Evaluation):
+                self.expect((result,))
+            key = key_of(flight.record)
+            self._pieces[key] -= 1
+            yield Arrival(key, result, flight.attempts)
+
+    def cancel(self) -> None:
+        """Ends all that is under way."""
+        self._executor.cancel()
+
+    def _submit(self, record: TrialRecord, request: EvaluationRequest, attempts: int) -> None:
+        longest = [self._longest_seconds] if self._longest_seconds else []
+        request = request.model_copy(update={"deadline_seconds": policy.deadline_seconds(longest)})
+        ticket = self._executor.submit(request)
+        self._flights[ticket] = _Flight(record, request, attempts)
+
+    def _request(self, record: TrialRecord, move: Move, learning_rate: float) -> EvaluationRequest:
+        assert record.architecture is not None
+        file = self._campaign.file
+        base = self._runs / home_of(record) / str(move.run)
+        return EvaluationRequest(
+            architecture=record.architecture,
+            task=file.task,
+            training=file.training.model_copy(update={"learning_rate": learning_rate}),
+            seed=RunSeed(campaign=self._campaign.settings.seed, trial=record.number, run=move.run),
+            to_step=move.to_step,
+            checkpoint=None if move.from_step is None else str(base / str(move.from_step)),
+            directory=str(base / str(move.to_step)),
+            threads=self._worker.threads,
+            memory_limit_bytes=self._worker.memory_limit_bytes,
+            device=self._worker.device,
+        )

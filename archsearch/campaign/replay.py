@@ -1,0 +1,202 @@
+"""Derives every decision of a campaign anew from its records, and finds the first that differs.
+
+The order in which trials were told is recorded, and what had been told when each was asked and each
+rung was judged. So proposals, rejections, races and stops follow again, one by one, without
+training anything: what workers answered is taken from the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from archsearch.campaign import policy, race
+from archsearch.campaign.config import Campaign
+from archsearch.campaign.front import conv_only
+from archsearch.campaign.history import History
+from archsearch.campaign.policy import Action, SearchState
+from archsearch.campaign.proposals import Proposer
+from archsearch.campaign.stopping import rules
+from archsearch.objectives import LEAST_GAP
+from archsearch.records import Evaluation, TrialOutcome, TrialRecord
+from archsearch.storage import MEMORY, Store
+
+
+class Difference(NamedTuple):
+    """Where a replay left the record.
+
+    Attributes:
+        trial: Its number.
+        decision: Which decision differs.
+        recorded: As the campaign decided.
+        derived: As it follows from the records.
+    """
+
+    trial: int
+    decision: str
+    recorded: str
+    derived: str
+
+
+class Replay(NamedTuple):
+    """What a replay found.
+
+    Attributes:
+        proposals: Drawn again.
+        judgements: Made again.
+        first: The first difference; None if there is none.
+    """
+
+    proposals: int
+    judgements: int
+    first: Difference | None
+
+
+def replay(campaign: Campaign, records: Sequence[TrialRecord]) -> Replay:
+    """Follows a campaign's trials in the order of their numbers.
+
+    Args:
+        campaign: The campaign; it is only read.
+        records: All of its records. Trials that were never told are left out.
+    """
+    objectives = campaign.objectives
+    store = Store(
+        MEMORY,
+        "replay",
+        objectives=[o.name for o in objectives],
+        maximise=[o.maximise for o in objectives],
+        create=True,
+    )
+    told = sorted(
+        (r for r in records if r.reference is None and r.told_order is not None),
+        key=lambda r: r.told_order or 0,
+    )
+    asked = _unbroken(sorted(told, key=lambda r: r.number))
+    judge = _Judge(campaign, records)
+    proposer = Proposer(campaign, store, ())
+    waiting = list(reversed(told))
+    judgements = 0
+    for place, record in enumerate(asked):
+        while waiting and (waiting[-1].told_order or 0) <= record.known:
+            _tell(store, proposer, waiting.pop())
+        found = _proposal(store, proposer, record) or judge.difference(record)
+        if found is not None:
+            return Replay(place, judgements, found)
+        judgements += len(record.judgements)
+    return Replay(len(asked), judgements, None)
+
+
+def _unbroken(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Those before the first number that is missing: it is still running, or was never told."""
+    found: list[TrialRecord] = []
+    for record in records:
+        if record.number != len(found):
+            break
+        found.append(record)
+    return found
+
+
+def _tell(store: Store, proposer: Proposer, record: TrialRecord) -> None:
+    if record.number in store.running():
+        store.tell(record, proposer.told_values(record))
+        proposer.remember(record)
+
+
+def _proposal(store: Store, proposer: Proposer, record: TrialRecord) -> Difference | None:
+    number = store.ask()
+    assert number == record.number
+    row = proposer.duplicates_before(number)
+    action = policy.decide(SearchState(duplicates_in_row=row)).action
+    drawn = proposer.draw(number, random=action is Action.ASK_RANDOM)
+    rejected = (TrialOutcome.DUPLICATE, TrialOutcome.INFEASIBLE)
+    outcome = record.outcome if record.outcome in rejected else TrialOutcome.RUNNING
+    pairs: list[tuple[str, Any, Any]] = [
+        ("proposal", dict(sorted(record.params.items())), dict(sorted(drawn.params.items()))),
+        ("rejection", outcome.value, drawn.outcome.value),
+        ("duplicate of", record.duplicate_of, drawn.duplicate_of),
+        ("violations", record.violations, drawn.violations),
+    ]
+    return _first(record.number, pairs)
+
+
+def _first(number: int, pairs: Iterable[tuple[str, Any, Any]]) -> Difference | None:
+    for decision, recorded, derived in pairs:
+        if recorded != derived:
+            return Difference(number, decision, str(recorded), str(derived))
+    return None
+
+
+class _Judge:
+    """Races and stops again, with what was known at the time."""
+
+    def __init__(self, campaign: Campaign, records: Sequence[TrialRecord]) -> None:
+        settings = campaign.settings
+        self._plan = policy.plan_of(campaign.file, stopping=settings.stopping, seed=settings.seed)
+        self._rule = rules.get(settings.stopping)
+        self._history = History(
+            self._plan.rungs, len(campaign.file.task.cells), campaign.objectives[1]
+        )
+        for record in sorted(records, key=lambda r: r.told_order or 0):
+            if record.reference is None and record.told_order is not None:
+                self._history.add(record)
+        floor = conv_only([r for r in records if r.reference is not None])
+        self._floor = LEAST_GAP + (floor.accuracy if floor is not None else 0.0)
+
+    def difference(self, record: TrialRecord) -> Difference | None:
+        """The first decision about the trial's runs that does not follow."""
+        if not record.evaluations or record.failure is not None:
+            return None
+        state = record.model_copy(
+            update={
+                "evaluations": (),
+                "judgements": (),
+                "outcome": TrialOutcome.RUNNING,
+                "scored_run": None,
+                "accuracy": 0.0,
+                "learnability": None,
+            }
+        )
+        known = iter([j.known for j in record.judgements])
+        arrived = {(e.seed.run, i): e for e, i in _by_rung(record)}
+        rung = 0
+        while True:
+            at = next(known, 0) if state.evaluations else 0
+            state, moves = race.advance(self._plan, state, partial(self._stops, record, at), at)
+            if not moves:
+                break
+            for move in moves:
+                evaluation = arrived.get((move.run, rung))
+                if evaluation is None:
+                    return Difference(
+                        record.number, f"run {move.run}", "ended", f"goes on to {move.to_step}"
+                    )
+                state = race.with_rung(state, evaluation)
+            rung += 1
+        derived = race.concluded(self._plan, state)
+        return _first(
+            record.number,
+            [
+                ("judgements", record.judgements, derived.judgements),
+                ("outcome", record.outcome.value, derived.outcome.value),
+                ("scored run", record.scored_run, derived.scored_run),
+                ("accuracy", record.accuracy, derived.accuracy),
+            ],
+        )
+
+    def _stops(self, record: TrialRecord, known: int, run: Evaluation) -> bool:
+        past = self._history.until(known, self._floor)
+        return self._rule(self._history.candidate(record, run), past)
+
+
+def _by_rung(record: TrialRecord) -> list[tuple[Evaluation, int]]:
+    """Each rung of a run as it arrived, its curve given back, with its place."""
+    curves = {run: last.curve for run, last in record.runs.items()}
+    seen: dict[int, int] = {}
+    found = []
+    for evaluation in record.evaluations:
+        run = evaluation.seed.run
+        curve = tuple(p for p in curves[run] if p.step <= evaluation.step)
+        found.append((evaluation.model_copy(update={"curve": curve}), seen.get(run, 0)))
+        seen[run] = seen.get(run, 0) + 1
+    return found

@@ -1,0 +1,68 @@
+"""The picture of ``bench search``: what is found, over virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from archsearch.bench.search import REACHED, Outcome
+from archsearch.bench.simulation import Method
+from archsearch.cli._figure_file import COLORS, FAINT, figure_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_POINTS = 400
+_STYLES = ("-", "--", ":", "-.")
+
+
+def draw(path: Path, outcomes: Sequence[Outcome], title: str) -> None:
+    """One panel for each number of workers: the median campaign, a band for the middle half.
+
+    Args:
+        path: PNG, SVG or PDF.
+        outcomes: Of one table.
+        title: Its name.
+    """
+    counts = sorted({o.workers for o in outcomes})
+    methods = list(dict.fromkeys(o.method for o in outcomes))
+    with figure_file(path, inches=(4.6 * max(1, len(counts)), 4.6)) as (figure, _):
+        for place, workers in enumerate(counts, 1):
+            axes = figure.add_subplot(1, len(counts), place)
+            axes.set_title(f"{title}, {workers} workers", loc="left", fontsize=10)
+            _panel(axes, [o for o in outcomes if o.workers == workers], methods)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=7
+        )
+
+
+def _panel(axes: Axes, outcomes: Sequence[Outcome], methods: Sequence[Method]) -> None:
+    ends = [o.curve[-1][0] for o in outcomes if o.curve]
+    starts = [o.curve[0][0] for o in outcomes if o.curve]
+    times = np.geomspace(max(1.0, min(starts, default=1.0)), max(ends, default=10.0), _POINTS)
+    for number, method in enumerate(methods):
+        curves = np.array([_at(o, times) for o in outcomes if o.method == method])
+        if not len(curves):
+            continue
+        low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
+        color = COLORS[number % len(COLORS)]
+        style = _STYLES[number // len(COLORS) % len(_STYLES)]
+        axes.plot(times, middle, style, color=color, linewidth=1.2, label=str(method))
+        axes.fill_between(times, low, high, color=color, alpha=0.08, linewidth=0)
+    axes.axhline(REACHED, color=FAINT, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("virtual seconds (log scale)")
+    axes.set_ylabel("share of the table's hypervolume")
+    axes.grid(visible=True, alpha=0.2)
+
+
+def _at(outcome: Outcome, times: np.ndarray) -> np.ndarray:
+    """The share found by each time."""
+    seconds = np.array([0.0, *(s for s, _ in outcome.curve)])
+    shares = np.array([0.0, *(f for _, f in outcome.curve)])
+    return shares[np.searchsorted(seconds, times, side="right") - 1]

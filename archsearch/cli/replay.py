@@ -1,0 +1,33 @@
+"""``archsearch replay``: whether a campaign's decisions follow from its records."""
+
+from __future__ import annotations
+
+from archsearch.cli._options import AsJson, Directory
+
+
+def replay(directory: Directory, as_json: AsJson = False) -> None:
+    """Derive every proposal, race and stop of a campaign again, and show the first that differs."""
+    from archsearch.campaign.config import check_versions
+    from archsearch.campaign.replay import replay as derive
+    from archsearch.cli import render
+    from archsearch.cli._read import read
+    from archsearch.cli._session import warn
+    from archsearch.errors import GoalNotMetError
+
+    reading = read(directory)
+    for warning in check_versions(reading.campaign.settings):
+        warn(warning)
+    found = derive(reading.campaign, reading.records)
+    first = found.first
+    if as_json:
+        plain = None if first is None else first._asdict()
+        render.print_json({**found._asdict(), "first": plain})
+    else:
+        render.print_line(
+            f"{found.proposals:,} proposals and {found.judgements:,} judgements follow again"
+        )
+    if first is not None:
+        raise GoalNotMetError(
+            f"{directory}: trial {first.trial}: {first.decision}: recorded {first.recorded};"
+            f" follows {first.derived}"
+        )

@@ -1,0 +1,86 @@
+"""Several samplers in turn: a campaign that depends on no single one of them.
+
+Which trial is whose follows from its number alone, so that all of its parameters, and the same
+trial adopted after an interruption, are drawn by the same member. All learn from all trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from archsearch.samplers import random, structural, tpe
+from archsearch.samplers.base import SamplerFactory
+
+TURNS: Final[tuple[SamplerFactory, ...]] = (
+    structural.create,
+    tpe.create,
+    structural.create,
+    random.create,
+)
+"""Half of all trials are bred, a quarter modelled, a quarter drawn: trial k by ``TURNS[k % 4]``."""
+
+
+class PortfolioSampler(BaseSampler):
+    """Leaves each trial to the sampler whose turn it is.
+
+    Args:
+        seed: Of every member.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._members: dict[int, BaseSampler] = {}
+
+    def _member(self, trial: FrozenTrial) -> BaseSampler:
+        turn = trial.number % len(TURNS)
+        if turn not in self._members:
+            self._members[turn] = TURNS[turn](self._seed)
+        return self._members[turn]
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._member(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        return self._member(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._member(trial).sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._member(trial).before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._member(trial).after_trial(study, trial, state, values)
+
+
+def create(seed: int) -> PortfolioSampler:
+    """A portfolio of fresh samplers, each made when its turn comes."""
+    return PortfolioSampler(seed)
+
+
+SAMPLER = create

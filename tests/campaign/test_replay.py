@@ -1,0 +1,98 @@
+"""A campaign's decisions follow from its records; a changed record is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from archsearch.campaign.config import Campaign
+from archsearch.campaign.replay import replay
+from archsearch.records import Judgement, TrialOutcome, TrialRecord, VerdictKind
+from archsearch.storage import read_records
+from tests.campaign.test_racing import RACE, Unordered
+from tests.helpers import drive, new_campaign
+
+
+@pytest.fixture(scope="module", params=["tpe", "random"])
+def done(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Campaign, list[TrialRecord]]:
+    text = RACE.replace("sampler: random", f"sampler: {request.param}")
+    if request.param == "tpe":
+        text = text.replace("trials: 24", "trials: 14")
+    campaign = new_campaign(tmp_path_factory.mktemp("replayed") / request.param, text)
+    drive(campaign, Unordered(4, seed=1))
+    return campaign, read_records(campaign.storage_url, campaign.settings.study)
+
+
+def changed(records: list[TrialRecord], number: int, **changes: object) -> list[TrialRecord]:
+    return [r.model_copy(update=changes) if r.number == number else r for r in records]
+
+
+def test_everything_follows_again(done: tuple[Campaign, list[TrialRecord]]) -> None:
+    campaign, records = done
+    found = replay(campaign, records)
+    assert found.first is None
+    assert found.proposals == sum(r.reference is None for r in records)
+    assert found.judgements == sum(len(r.judgements) for r in records if r.reference is None)
+    assert found.judgements > 14
+
+
+def test_another_proposal_is_found(done: tuple[Campaign, list[TrialRecord]]) -> None:
+    campaign, records = done
+    victim = next(r for r in records if r.number == 9)
+    other = {**victim.params, "d_model": {8: 12, 12: 16, 16: 8}[int(victim.params["d_model"])]}
+    found = replay(campaign, changed(records, 9, params=other)).first
+    assert found is not None
+    assert (found.trial, found.decision) == (9, "proposal")
+
+
+def test_another_judgement_is_found(done: tuple[Campaign, list[TrialRecord]]) -> None:
+    campaign, records = done
+    victim = next(
+        r
+        for r in records
+        if r.number >= 0
+        and r.judgements
+        and any(v.kind is VerdictKind.STOPPED for v in r.judgements[-1].verdicts)
+    )
+    last = victim.judgements[-1]
+    mild = Judgement(step=last.step, known=last.known)
+    edited = changed(records, victim.number, judgements=(*victim.judgements[:-1], mild))
+    found = replay(campaign, edited).first
+    assert found is not None
+    assert found.trial == victim.number
+    assert found.decision == "judgements"
+
+
+def test_another_choice_among_the_runs_is_found(
+    done: tuple[Campaign, list[TrialRecord]],
+) -> None:
+    campaign, records = done
+    victim = next(r for r in records if r.number >= 0 and r.outcome is TrialOutcome.FINISHED)
+    other = (victim.scored_run or 0) + 1
+    found = replay(campaign, changed(records, victim.number, scored_run=other)).first
+    assert found is not None
+    assert (found.trial, found.decision) == (victim.number, "scored run")
+
+
+def test_what_was_known_decides(done: tuple[Campaign, list[TrialRecord]]) -> None:
+    """A replay that is told nothing draws other designs."""
+    campaign, records = done
+    ignorant = [r.model_copy(update={"known": 0}) for r in records]
+    found = replay(campaign, ignorant).first
+    if campaign.settings.sampler == "random":
+        # a random draw depends on nothing
+        assert found is None
+    else:
+        assert found is not None
+        assert found.decision in ("proposal", "rejection")
+
+
+def test_a_trial_that_is_still_running_ends_the_replay(
+    done: tuple[Campaign, list[TrialRecord]],
+) -> None:
+    campaign, records = done
+    cut = [r.model_copy(update={"told_order": None}) if r.number == 5 else r for r in records]
+    found = replay(campaign, cut)
+    assert found.first is None
+    assert found.proposals == 5
