@@ -9,6 +9,7 @@ layer of its parent either, is drawn uniformly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ MORE_SHARE: Final = 0.4
 """Chance of one more mutation, again after each."""
 NEAR_FRONT: Final = 8
 """Fronts are peeled off until there are so many possible parents."""
+FOREMOST: Final = 64
+"""Trials among which fronts are looked for; equal ones need as many fronts as they are."""
 TOURNAMENT: Final = 3
 """Of so many possible parents, the one of least rank breeds."""
 REDRAWS: Final = 32
@@ -111,39 +114,51 @@ def near_front(
     """Possible parents and their ranks: whole fronts until there are ``NEAR_FRONT`` of them.
 
     Args:
-        directions: Of the objectives.
+        directions: Of the two objectives.
         trials: Of any state.
 
     Returns:
         Feasible complete trials in the order in which they were given, and 0 for those on the
-        front, 1 for those on the front without these, and so on, all on a grid of ``CELLS``
-        cells a range.
+        front, 1 for those on the front without these, and so on. Of more than ``FOREMOST`` trials
+        only the foremost are ranked, all on a grid of ``CELLS`` cells a range.
     """
-    feasible = [
-        trial
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-        and all(excess <= 0 for excess in trial.constraints.values())
-    ]
-    signs = [1.0 if way is StudyDirection.MINIMIZE else -1.0 for way in directions]
-    losses = np.array([trial.values for trial in feasible]).reshape(-1, len(signs)) * signs
-    finite = np.flatnonzero(np.isfinite(losses).all(axis=1))
-    feasible, losses = [feasible[i] for i in finite], losses[finite]
-    if not feasible:
-        return [], np.zeros(0, dtype=np.int64)
+    signs = np.array([1.0 if way is StudyDirection.MINIMIZE else -1.0 for way in directions])
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    losses = np.array([trial.values for trial in complete]).reshape(-1, 2) * signs
+    chosen = np.array(_foremost(losses, complete), dtype=np.int64)
+    if not chosen.size:
+        return [], chosen
+    losses = losses[chosen]
     spread = np.ptp(losses, axis=0)
     grid = np.round((losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1.0) * CELLS)
-    cells, which = np.unique(grid, axis=0, return_inverse=True)
-    rank_of_cell = np.full(len(cells), -1)
-    found = np.zeros(len(feasible), dtype=np.int64) - 1
-    rank = 0
-    while (found >= 0).sum() < min(NEAR_FRONT, len(feasible)):
-        left = np.flatnonzero(rank_of_cell < 0)
-        rank_of_cell[left[pareto.non_dominated(cells[left])]] = rank
-        found = rank_of_cell[which.reshape(-1)]
-        rank += 1
-    chosen = np.flatnonzero(found >= 0)
-    return [feasible[i] for i in chosen], found[chosen]
+    ranks = pareto.ranks(grid)
+    last = np.sort(ranks)[min(NEAR_FRONT, len(ranks)) - 1]
+    near = np.flatnonzero(ranks <= last)
+    return [complete[i] for i in chosen[near]], ranks[near]
+
+
+def _foremost(losses: NDArray[np.float64], trials: Sequence[FrozenTrial]) -> list[int]:
+    """Indices, in order, of feasible trials: fronts until there are ``FOREMOST`` of them.
+
+    Constraints are read of those only that would be on a front: reading all would take longer than
+    everything else that an ask does.
+    """
+    second = losses[:, 1].tolist()
+    # whatever dominates a trial stands before it
+    order = np.lexsort((losses[:, 1], losses[:, 0]))
+    left = order[np.isfinite(losses[order]).all(axis=1)].tolist()
+    found: list[int] = []
+    while left and len(found) < FOREMOST:
+        best = math.inf
+        dominated = []
+        for i in left:
+            if second[i] >= best:
+                dominated.append(i)
+            elif all(excess <= 0 for excess in trials[i].constraints.values()):
+                best = second[i]
+                found.append(i)
+        left = dominated
+    return sorted(found)
 
 
 def _child(

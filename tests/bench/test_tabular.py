@@ -222,7 +222,7 @@ def test_a_run_that_failed_is_no_result_and_is_taken_up_again(folder: Path) -> N
 
 
 def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
-    (folder / SPACE).write_text(TEXT.replace("steps: 4", "steps: 40"))
+    (folder / SPACE).write_text(TEXT.replace("steps: 4", "steps: 200"))
     code = "import sys; from archsearch.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "bench", "tabular", str(folder), "--workers", "2"]
     # a group of its own: the signal reaches the workers too, as on a terminal

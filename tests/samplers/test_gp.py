@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -117,13 +118,17 @@ def test_equal_histories_and_seeds_give_equal_proposals_with_some_running() -> N
 
 
 @needs_scipy
-def test_proposals_lie_within_the_space() -> None:
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_proposals_lie_within_the_space(path: Path) -> None:
+    space = load(path).space
+
     def tell(design: Any, trial: optuna.Trial) -> list[float]:
-        assert QUICK.contains(design)
+        assert space.contains(design)
+        assert bool(trial.relative_params) is (trial.number >= 10)
         return [float(len(design.blocks)), float(design.d_model)]
 
-    made = play(QUICK.sample, "random", 10, tell=tell)
-    play(QUICK.sample, "gp", 3, tell=tell, made=made)
+    made = play(space.sample, "random", 10, tell=lambda d, _: [float(len(d.blocks)), d.d_model])
+    play(space.sample, "gp", 2, tell=tell, made=made)
 
 
 def test_conditional_parameters_are_tpes() -> None:

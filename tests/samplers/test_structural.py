@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 from archsearch import pareto
 from archsearch.architecture import Architecture
 from archsearch.samplers import structural
-from archsearch.samplers.structural import NEAR_FRONT, RANDOM_TRIALS, near_front
+from archsearch.samplers.structural import CELLS, FOREMOST, NEAR_FRONT, RANDOM_TRIALS, near_front
 from archsearch.space import load, loads
 from archsearch.space.sample import RandomSuggest
 from tests.samplers.helpers import SPACES, add, new_study, play, suggest
@@ -47,7 +47,8 @@ def bred(made: optuna.Study, seeds: int = 200) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
-def test_proposals_lie_within_the_space(path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["structural", "portfolio"])
+def test_proposals_lie_within_the_space(path: Path, sampler: str) -> None:
     space = load(path).space
     joint = 0
 
@@ -60,8 +61,9 @@ def test_proposals_lie_within_the_space(path: Path) -> None:
         assert {k: trial.relative_params[k] for k in drawn} == {k: trial.params[k] for k in drawn}
         return [float(len(design.blocks)), float(sum(map(len, map(str, trial.params.values()))))]
 
-    play(space.sample, "structural", 40, tell=tell)
-    assert joint > 15 or space.size() < 100
+    play(space.sample, sampler, 40, tell=tell)
+    # a tenth of them is random in any case, and so is most of a small space that is used up
+    assert joint > 12 or space.size() < 100
 
 
 def difference(params: Mapping[str, Any], parent: Mapping[str, Any]) -> int:
@@ -114,22 +116,30 @@ def test_without_a_feasible_trial_all_is_random() -> None:
     assert not any(proposal(made, seed) for seed in range(20))
 
 
-def test_parents_are_whole_fronts_on_the_grid() -> None:
-    rng = np.random.default_rng(3)
-    for count in (1, 10, 100, 1000):
-        values = rng.random((count, 2)).round(2)
-        trials = [create_trial(values=row.tolist()) for row in values]
-        parents, found = near_front(DIRECTIONS, trials)
-        assert len(parents) >= min(NEAR_FRONT, count)
-        losses = values * [-1, 1]
-        spread = np.ptp(losses, axis=0)
-        grid = ((losses - losses.min(axis=0)) / np.where(spread, spread, 1) * 50).round()
-        ranks = pareto.ranks(grid)
-        chosen = ranks <= found.max()
-        assert (ranks[chosen] == found).all()
-        assert [trials[i] for i in np.flatnonzero(chosen)] == parents
-        # not one front more than it takes
-        assert (ranks < found.max()).sum() < NEAR_FRONT
+@pytest.mark.parametrize("count", [1, 10, 100, 1000])
+def test_parents_are_whole_fronts_of_the_foremost_feasible(count: int) -> None:
+    rng = np.random.default_rng(count)
+    values, excess = rng.random((count, 2)), rng.random(count) - 0.7
+    trials = [
+        create_trial(values=row.tolist(), constraints={"a": -1.0, "b": over})
+        for row, over in zip(values, excess.tolist(), strict=True)
+    ]
+    parents, found = near_front(DIRECTIONS, trials)
+
+    feasible = np.flatnonzero(excess <= 0)
+    losses = values[feasible] * [-1, 1]
+    ranks = pareto.ranks(losses)
+    foremost = ranks <= np.sort(ranks)[min(FOREMOST, len(ranks)) - 1]
+    feasible, losses = feasible[foremost], losses[foremost]
+    spread = np.ptp(losses, axis=0)
+    grid = ((losses - losses.min(axis=0)) / np.where(spread, spread, 1) * CELLS).round()
+    ranks = pareto.ranks(grid)
+    near = ranks <= found.max()
+    assert [trials[i] for i in feasible[near]] == parents
+    assert (ranks[near] == found).all()
+    # enough of them, and not one front more than it takes
+    assert near.sum() >= min(NEAR_FRONT, len(feasible))
+    assert (ranks < found.max()).sum() < NEAR_FRONT
 
 
 def test_noise_in_accuracy_makes_no_front() -> None:
