@@ -96,7 +96,7 @@ def test_both_ways_of_reading_agree(copy: Path) -> None:
     store = store_at(copy, create=False)
     assert store.records() == fast
     assert store.elapsed_seconds() == 12.346
-    assert store.adopt() == []
+    assert store.running() == []
     store.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from archsearch.bench._processes import Lost, run_each
+from archsearch.bench._processes import TRAINING, Lost, run_each
 from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind
 
 FAILED = "failed"
@@ -18,7 +18,7 @@ def evaluate_each(
     tasks: Iterable[tuple[Task, EvaluationRequest]], *, workers: int
 ) -> Iterator[tuple[Task, Evaluation | Failure]]:
     """Carries out the request beside each task; yields tasks with their answers as they come."""
-    answers = run_each(_evaluate, tasks, preload="archsearch.evaluate", count=workers)
+    answers = run_each(_evaluate, tasks, preload=TRAINING, count=workers)
     for (task, _), answer in answers:
         if isinstance(answer, Lost):
             answer = Failure(kind=FailureKind.CRASHED, message=answer.reason)

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from archsearch.execution.base import worker_environment
+
+TRAINING: Final = "archsearch.bench._preload"
+"""To be preloaded by benches that train: all that a run imports."""
 
 _GRACE_SECONDS = 10.0
 """What a standing process has to leave by itself."""

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from archsearch import journal
 from archsearch.architecture import Architecture
-from archsearch.bench import _journal
 from archsearch.bench._evaluations import FAILED, evaluate_each, result_of
 from archsearch.canonical import canonicalise, readable
 from archsearch.errors import InputError
@@ -176,11 +176,11 @@ def study(
         for design in designs
         if (design.digest, name, seed) not in done
     ]
-    _journal.prepare(path)
+    journal.prepare(path)
     requests = ((subject, _request(subject, task)) for subject in wanted)
     for subject, result in evaluate_each(requests, workers=workers):
         row = _row(subject, task, result)
-        _journal.append(path, row._asdict())
+        journal.append(path, row._asdict())
         yield row
 
 
@@ -209,7 +209,7 @@ def read(path: Path) -> list[ProtocolRow]:
     Raises:
         StoreError: A line is damaged.
     """
-    rows = _journal.read(path, _parsed)
+    rows = journal.read(path, _parsed)
     return list({row.key: row for row in rows}.values())
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from archsearch import journal
 from archsearch.architecture import Architecture, Component, Scalar
-from archsearch.bench import _journal
 from archsearch.bench._evaluations import FAILED, evaluate_each, result_of
 from archsearch.bench._subjects import behind_conv
 from archsearch.canonical import canonicalise
@@ -136,11 +136,11 @@ def study(
     done = {row.key for row in read(path) if row.outcome != FAILED}
     planned = [Task(m, rate, steps, batch_tokens, seed) for rate in rates for m in mixers]
     wanted = [task for task in planned if task.key not in done]
-    _journal.prepare(path)
+    journal.prepare(path)
     requests = ((task, _request(task)) for task in wanted)
     for task, result in evaluate_each(requests, workers=workers):
         row = _row(task, result)
-        _journal.append(path, row._asdict())
+        journal.append(path, row._asdict())
         yield row
 
 
@@ -150,7 +150,7 @@ def read(path: Path) -> list[RecallRow]:
     Raises:
         StoreError: A line is damaged.
     """
-    return _journal.read(path, _parsed)
+    return journal.read(path, _parsed)
 
 
 def _parsed(data: dict[str, Any]) -> RecallRow:

@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from archsearch.bench import _journal
+from archsearch import journal
 from archsearch.bench._processes import Lost, run_each
 from archsearch.bench.simulation import Method, Told, simulate
-from archsearch.bench.table import RUNS, SPACE, Table, TableDesign, load_table
+from archsearch.bench.table import RUNS, SPACE, Table, load_table
 from archsearch.errors import StoreError
 from archsearch.objectives import OBJECTIVES, capped_accuracy
 from archsearch.pareto import hypervolume, non_dominated
@@ -74,15 +74,10 @@ class Truth:
         dearest = max(design.price.flops for design in self.table.designs)
         return self.loss(self.table.card.convolutions_only or 0.0, dearest)
 
-    def best(self, design: TableDesign) -> float:
-        """The score at the design's best rate."""
-        rates = range(len(self.table.card.rates))
-        return max(self.score(design.key, rate) for rate in rates)
-
     @cached_property
     def hypervolume(self) -> float:
-        """Of all designs, each at its best rate."""
-        points = [self.loss(self.best(d), d.price.flops) for d in self.table.designs]
+        """Of the table's front: each design at the rate that is best by validation."""
+        points = [self.loss(m.score, m.flops) for m in self.table.card.front]
         return hypervolume(points, self.bound)
 
 
@@ -268,13 +263,13 @@ def study(
         for method in methods
         if (method, count, seed) not in done
     ]
-    _journal.prepare(out)
+    journal.prepare(out)
     for _task, outcome in run_each(
         carry_out, wanted, preload="archsearch.bench.search", count=processes
     ):
         if isinstance(outcome, Outcome):
             row = outcome._asdict()
-            _journal.append(out, {"table": name, **row, "method": outcome.method._asdict()})
+            journal.append(out, {"table": name, **row, "method": outcome.method._asdict()})
         yield outcome
 
 
@@ -286,7 +281,7 @@ def read(path: Path, table: Table) -> list[Outcome]:
     """
     name = _name(table)
     found = []
-    for number, (of, outcome) in enumerate(_journal.read(path, _parsed), 1):
+    for number, (of, outcome) in enumerate(journal.read(path, _parsed), 1):
         if of != name:
             raise StoreError(f"{path}:{number}: a result of another table; give another file")
         found.append(outcome)

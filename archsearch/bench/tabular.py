@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from archsearch.bench import _journal
+from archsearch import journal
 from archsearch.bench._evaluations import FAILED
-from archsearch.bench._processes import Lost, run_each
+from archsearch.bench._processes import TRAINING, Lost, run_each
 from archsearch.bench._table_front import convolutions_only, front_of, standings
 from archsearch.bench._table_plan import RATES, SEEDS, Plan, plan_of
 from archsearch.bench._table_text import card_text
@@ -41,7 +41,6 @@ from archsearch.records import (
 __all__ = ["JOURNAL", "RATES", "SEEDS", "Plan", "RunRow", "pack", "plan_of", "read", "record"]
 
 JOURNAL: Final = "runs.jsonl"
-_PRELOAD: Final = "archsearch.bench._table_preload"
 
 
 class RunRow(NamedTuple):
@@ -98,10 +97,10 @@ def record(
     done = {row.place for row in read(plan, directory) if row.outcome != FAILED}
     wanted = [task for task in _tasks(plan) if task[0] not in done][:limit]
     path = directory / JOURNAL
-    _journal.prepare(path)
-    for task, answer in run_each(carry_out, wanted, preload=_PRELOAD, count=workers):
+    journal.prepare(path)
+    for task, answer in run_each(carry_out, wanted, preload=TRAINING, count=workers):
         row = _row(plan, task, answer)
-        _journal.append(path, row._asdict())
+        journal.append(path, row._asdict())
         yield row
 
 
@@ -114,7 +113,7 @@ def read(plan: Plan, directory: Path) -> list[RunRow]:
     path = directory / JOURNAL
     known = {design.key for design in plan.designs}
     rows = {}
-    for number, row in enumerate(_journal.read(path, _parsed), 1):
+    for number, row in enumerate(journal.read(path, _parsed), 1):
         if row.protocol != plan.protocol or row.key not in known:
             same = row.protocol == plan.protocol
             what = "a design that is not in the space" if same else "another protocol"

@@ -6,26 +6,17 @@ that a killed driver did not store is answered from its place; the rungs of stor
 
 from __future__ import annotations
 
-import shutil
 from collections import deque
 
-from archsearch.campaign import confirmation
-from archsearch.campaign.config import RUNS, SETTINGS_FILE, Campaign
+from archsearch.campaign import confirmation, rungs
+from archsearch.campaign.config import Campaign
 from archsearch.campaign.confirmation import Seed, terms_of
-from archsearch.campaign.dispatch import Arrival, Dispatcher, WorkerSettings, home_of
+from archsearch.campaign.dispatch import Arrival, WorkerSettings
 from archsearch.campaign.estimates import score_of
 from archsearch.campaign.front import cost_of, front_of
-from archsearch.campaign.progress import (
-    Ending,
-    EndKind,
-    Observer,
-    Snapshot,
-    Stop,
-    design_of,
-    name_of,
-)
+from archsearch.campaign.loop import Loop
+from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop, name_of
 from archsearch.campaign.race import Move
-from archsearch.errors import StoreError
 from archsearch.execution.base import Executor
 from archsearch.records import (
     FRESH_RUNS,
@@ -41,20 +32,11 @@ from archsearch.storage import Store
 CONFIRMATION = "confirmation"
 """The phase, as snapshots call it."""
 
-_POLL_SECONDS = 1.0
 
+class Confirmer(Loop):
+    """Confirms the front of a campaign, searched to its end or not; see ``Loop``."""
 
-class Confirmer:
-    """Confirms the front of a campaign; the caller holds its lock.
-
-    Args:
-        campaign: The campaign; searched to its end or not.
-        store: Its study, open for writing.
-        executor: Carries out requests.
-        observer: Is told what happens.
-        stop: How the user ends it.
-        worker: What a worker may use.
-    """
+    label = "confirm "
 
     def __init__(
         self,
@@ -65,13 +47,9 @@ class Confirmer:
         stop: Stop,
         worker: WorkerSettings,
     ) -> None:
-        self._campaign = campaign
-        self._store = store
-        self._executor = executor
-        self._observer = observer
-        self._stop = stop
+        super().__init__(campaign, store, executor, observer, stop, worker)
+        self._earlier_seconds = store.confirm_seconds()
         self._terms = terms_of(campaign)
-        self._dispatcher = Dispatcher(campaign, executor, worker, (), self._say_retry)
         self._records = {r.number: r for r in store.records()}
         self._confirmations = store.confirmations()
         for record in self._records.values():
@@ -82,28 +60,22 @@ class Confirmer:
         self._reason = ""
         self._lost: dict[int, str] = {}
         self._trained = 0
-        self._began = executor.now()
-        self._earlier_seconds = store.confirm_seconds()
-        self._said_draining = False
 
     def run(self) -> Ending:
         """Trains fresh seeds until membership is clear or the budget is spent."""
-        for record in self._records.values():
-            self._remove_stored(record)
+        for found in self._confirmations:
+            self._remove_stored(found)
         while not self._is_over():
             if not self._collect():
                 return Ending(EndKind.CANCELLED, "cancelled by the user")
         if self._trained:
-            self._store.set_confirm_seconds(self._spent_seconds())
+            self._store.set_confirm_seconds(self._elapsed_seconds())
         self._observer.update(self._snapshot)
         if self._stop.draining:
             return Ending(EndKind.DRAINED, "stopped by the user")
         if self._lost and not self._trained:
             return Ending(EndKind.ABORTED, f"no confirmation: {next(iter(self._lost.values()))}")
         return Ending(EndKind.FINISHED, self._reason)
-
-    def _spent_seconds(self) -> float:
-        return self._earlier_seconds + self._executor.now() - self._began
 
     # what comes next
 
@@ -122,7 +94,7 @@ class Confirmer:
 
     def _budget_is_spent(self) -> bool:
         minutes = self._campaign.settings.confirm_minutes
-        if minutes is None or self._spent_seconds() < 60 * minutes:
+        if minutes is None or self._elapsed_seconds() < 60 * minutes:
             return False
         self._reason = f"{minutes:g} minutes spent"
         return True
@@ -133,28 +105,11 @@ class Confirmer:
             seed = self._queue.popleft()
             record = self._records[seed.number]
             assert record.scored is not None
-            move = Move(FRESH_RUNS + seed.nth, self._campaign.file.training.steps, None)
-            self._dispatcher.add(record, [move], learning_rate=record.scored.learning_rate)
+            steps, rate = self._campaign.file.training.steps, record.scored.learning_rate
+            self._dispatcher.add(record, [Move(FRESH_RUNS + seed.nth, steps, None, rate)])
         self._dispatcher.fill()
 
     # what comes back
-
-    def _collect(self) -> bool:
-        """Waits about a second for answers; False when the user cancelled."""
-        self._fill()
-        for arrival in self._dispatcher.poll(_POLL_SECONDS):
-            self._take(arrival)
-        if self._stop.draining and not self._said_draining:
-            self._said_draining = True
-            running = len(self._dispatcher.under_way)
-            self._observer.event(f"draining: {running} running; Ctrl-C again cancels")
-        if not (self._campaign.directory / SETTINGS_FILE).is_file():
-            raise StoreError(f"{self._campaign.directory}: was removed under the running campaign")
-        if self._stop.cancelled:
-            self._dispatcher.cancel()
-            return False
-        self._observer.update(self._snapshot)
-        return True
 
     def _take(self, arrival: Arrival) -> None:
         record = self._records[arrival.key[1]]
@@ -175,49 +130,32 @@ class Confirmer:
         score = score_of(result)
         values = [accuracy.scaled(score), cost.scaled(cost_of(record, cost))]
         self._store.add_confirmation(found, values)
-        self._store.set_confirm_seconds(self._spent_seconds())
+        self._store.set_confirm_seconds(self._elapsed_seconds())
         self._confirmations.append(found)
         self._trained += 1
-        self._remove_stored(record)
+        self._remove_stored(found)
         diverged = " (diverged)" if result.outcome is RunOutcome.DIVERGED else ""
         wanted = max(self._terms.seeds, found.seed + 1)
-        self._observer.event(
-            f"confirm {name_of(record)}, seed {found.seed + 1} of {wanted}: {score:.3f}{diverged}"
-        )
+        seed = f"seed {found.seed + 1} of {wanted}"
+        self._observer.event(f"{self.label}{name_of(record)}, {seed}: {score:.3f}{diverged}")
 
     def _give_up(self, record: TrialRecord, result: Evaluation | Failure) -> None:
-        """Of a design that cannot be trained now, nothing more is asked in this session."""
+        """Of a design that cannot be trained now, nothing more is asked until the next start."""
         why = result.message if isinstance(result, Failure) else "did not fit into the memory"
         self._lost[record.number] = f"{name_of(record)}: {why}"
         self._queue = deque(seed for seed in self._queue if seed.number != record.number)
-        self._observer.event(f"confirm {name_of(record)} failed: {why}")
+        self._observer.event(f"{self.label}{name_of(record)} failed: {why}")
 
-    def _say_retry(self, record: TrialRecord, failure: Failure) -> None:
-        self._observer.event(f"confirm {name_of(record)}: {failure.message}; trying again")
-
-    def _remove_stored(self, record: TrialRecord) -> None:
+    def _remove_stored(self, found: Confirmation) -> None:
         """The search's weights are the design's; those of a fresh seed are not needed."""
-        home = self._campaign.directory / RUNS / home_of(record)
-        for found in self._confirmations:
-            if found.number == record.number:
-                shutil.rmtree(home / str(found.evaluation.seed.run), ignore_errors=True)
+        record = self._records[found.number]
+        rungs.remove_run(self._campaign, record, found.evaluation.seed.run)
 
     # display
 
     def _snapshot(self) -> Snapshot:
         front = front_of(self._campaign, self._records.values(), self._confirmations)
-        spent, slots = self._executor.now() - self._began, self._executor.slots
-        busy = self._dispatcher.busy_seconds
-        return Snapshot(
-            phase=CONFIRMATION,
-            counts=front.counts,
-            running=tuple(f"{name_of(r)}: {design_of(r)}" for r in self._dispatcher.under_way),
-            front=front,
-            target_trials=self._campaign.settings.trials,
-            elapsed_seconds=self._spent_seconds(),
-            eta_seconds=None,
-            core_use=busy / (spent * slots) if spent > 0 else None,
-        )
+        return self._shown(CONFIRMATION, front, None)
 
 
 def _whole_runs(record: TrialRecord) -> list[Evaluation]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from archsearch.campaign import policy
-from archsearch.campaign.config import RUNS, Campaign
+from archsearch.campaign.config import Campaign
 from archsearch.campaign.race import Move
+from archsearch.campaign.rungs import run_directory
 from archsearch.execution.base import Executor
 from archsearch.records import (
-    FRESH_RUNS,
     Evaluation,
     EvaluationRequest,
     Failure,
@@ -28,16 +28,6 @@ Key = tuple[str | None, int]
 def key_of(record: TrialRecord) -> Key:
     """Under what a driver keeps a record."""
     return record.reference, record.number
-
-
-def home_of(record: TrialRecord) -> str:
-    """The folder of a trial's runs, within the campaign's folder of runs."""
-    return f"ref{-record.number}" if record.reference is not None else str(record.number)
-
-
-def is_fresh_run(folder: str) -> bool:
-    """Whether a folder of a trial's home, by its name, is a confirmation's."""
-    return folder.isdigit() and int(folder) >= FRESH_RUNS
 
 
 @dataclass(frozen=True)
@@ -80,7 +70,6 @@ class Dispatcher:
         campaign: The campaign.
         executor: Carries out requests.
         worker: What a worker may use.
-        learning_rates: By the run's number.
         on_retry: Called with a record and the failure after which a request is sent again.
     """
 
@@ -89,15 +78,12 @@ class Dispatcher:
         campaign: Campaign,
         executor: Executor,
         worker: WorkerSettings,
-        learning_rates: tuple[float, ...],
         on_retry: Callable[[TrialRecord, Failure], None],
     ) -> None:
         self._campaign = campaign
         self._executor = executor
         self._worker = worker
-        self._rates = learning_rates
         self._on_retry = on_retry
-        self._runs = campaign.directory.resolve() / RUNS
         self._waiting: list[tuple[bool, int, int, TrialRecord, EvaluationRequest]] = []
         self._flights: dict[int, _Flight] = {}
         self._pieces: Counter[Key] = Counter()
@@ -123,24 +109,15 @@ class Dispatcher:
         for evaluation in evaluations:
             self._longest_seconds = max(self._longest_seconds, evaluation.seconds)
 
-    def add(
-        self, record: TrialRecord, moves: Iterable[Move], *, learning_rate: float | None = None
-    ) -> None:
-        """Lines up the next pieces of a trial's runs.
-
-        Args:
-            record: The trial.
-            moves: The pieces.
-            learning_rate: Of runs that are none of the race's; by default by the run's number.
-        """
+    def add(self, record: TrialRecord, moves: Iterable[Move]) -> None:
+        """Lines up the next pieces of a trial's runs."""
         for move in moves:
-            rate = self._rates[move.run] if learning_rate is None else learning_rate
             item = (
                 record.reference is None,
                 abs(record.number),
                 move.run,
                 record,
-                self._request(record, move, rate),
+                self._request(record, move),
             )
             heapq.heappush(self._waiting, item)
             self._pieces[key_of(record)] += 1
@@ -188,14 +165,14 @@ class Dispatcher:
         ticket = self._executor.submit(request)
         self._flights[ticket] = _Flight(record, request, attempts)
 
-    def _request(self, record: TrialRecord, move: Move, learning_rate: float) -> EvaluationRequest:
+    def _request(self, record: TrialRecord, move: Move) -> EvaluationRequest:
         assert record.architecture is not None
         file = self._campaign.file
-        base = self._runs / home_of(record) / str(move.run)
+        base = run_directory(self._campaign, record, move.run).resolve()
         return EvaluationRequest(
             architecture=record.architecture,
             task=file.task,
-            training=file.training.model_copy(update={"learning_rate": learning_rate}),
+            training=file.training.model_copy(update={"learning_rate": move.learning_rate}),
             seed=RunSeed(campaign=self._campaign.settings.seed, trial=record.number, run=move.run),
             to_step=move.to_step,
             checkpoint=None if move.from_step is None else str(base / str(move.from_step)),

@@ -6,22 +6,12 @@ adopts the running trials under their numbers and goes on as if nothing had happ
 
 from __future__ import annotations
 
-import shutil
-from functools import partial
-
-from archsearch.campaign import policy, race
-from archsearch.campaign.config import RUNS, SETTINGS_FILE, Campaign
-from archsearch.campaign.dispatch import (
-    Arrival,
-    Dispatcher,
-    Key,
-    WorkerSettings,
-    home_of,
-    is_fresh_run,
-    key_of,
-)
+from archsearch.campaign import policy, race, rungs
+from archsearch.campaign.config import Campaign
+from archsearch.campaign.dispatch import Arrival, Key, WorkerSettings, key_of
 from archsearch.campaign.front import conv_only, cost_of, front_of
-from archsearch.campaign.history import History
+from archsearch.campaign.judge import Judge
+from archsearch.campaign.loop import Loop
 from archsearch.campaign.policy import Action, SearchState
 from archsearch.campaign.progress import (
     Ending,
@@ -29,7 +19,6 @@ from archsearch.campaign.progress import (
     Observer,
     Snapshot,
     Stop,
-    design_of,
     name_of,
     told_line,
 )
@@ -41,28 +30,14 @@ from archsearch.campaign.references import (
     usual_designs,
     widths,
 )
-from archsearch.campaign.stopping import rules
 from archsearch.campaign.tally import Tally
-from archsearch.errors import StoreError
 from archsearch.execution.base import Executor
-from archsearch.objectives import LEAST_GAP
-from archsearch.records import Evaluation, Failure, Front, TrialOutcome, TrialRecord, now_text
+from archsearch.records import Failure, TrialOutcome, TrialRecord, now_text
 from archsearch.storage import Store
 
-_POLL_SECONDS = 1.0
 
-
-class Driver:
-    """Runs or continues a campaign; the caller holds its lock.
-
-    Args:
-        campaign: The campaign.
-        store: Its study, open for writing.
-        executor: Carries out requests.
-        observer: Is told what happens.
-        stop: How the user ends it.
-        worker: What a worker may use.
-    """
+class Driver(Loop):
+    """Runs or continues a campaign's search; see ``Loop`` for what it is given."""
 
     def __init__(
         self,
@@ -73,44 +48,28 @@ class Driver:
         stop: Stop,
         worker: WorkerSettings,
     ) -> None:
-        self._campaign = campaign
-        self._store = store
-        self._executor = executor
-        self._observer = observer
-        self._stop = stop
-        self._plan = policy.plan_of(
-            campaign.file, stopping=campaign.settings.stopping, seed=campaign.settings.seed
-        )
-        self._rule = rules.get(campaign.settings.stopping)
-        self._dispatcher = Dispatcher(
-            campaign, executor, worker, self._plan.learning_rates, self._say_retry
-        )
+        super().__init__(campaign, store, executor, observer, stop, worker)
+        self._earlier_seconds = store.elapsed_seconds()
         self._records: dict[Key, TrialRecord] = {}
         self._tally = Tally()
-        self._history = History(
-            self._plan.rungs, len(campaign.file.task.cells), campaign.objectives[1]
-        )
-        self._confirmations = store.confirmations()  # of an earlier session: the front shows them
+        self._judge = Judge(campaign)
+        self._confirmations = store.confirmations()  # of an earlier time: the front shows them
         known = store.records()
         # a driver killed while telling has left a record with its order, of a trial still running
-        self._adopted = store.adopt()
+        self._adopted = store.running()
         running = set(self._adopted)
         for record in sorted(known, key=lambda r: r.told_order or 0):
             self._records[key_of(record)] = record
             self._dispatcher.expect(record.evaluations)
             if record.reference is not None or record.number not in running:
                 self._learn(record)
-                self._records[key_of(record)] = race.without_curves(record)
         self._proposer = Proposer(campaign, store, known)
         self._held: dict[int, TrialRecord] = {}
         self._held_references: dict[Key, TrialRecord] = {}
         self._reference_order: list[Key] = []
-        self._began = self._executor.now()
-        self._earlier_seconds = store.elapsed_seconds()
         self._lost_reference = ""
         self._phase = "references"
         self._next_number = 1 + max((n for name, n in self._records if name is None), default=-1)
-        self._floor: float | None = None
 
     def run(self) -> Ending:
         """Trains the references, then searches until the policy ends it."""
@@ -119,28 +78,19 @@ class Driver:
             self._phase = "search"
             for record in self._records.values():
                 if record.told_order is not None:
-                    self._remove_runs(record)
+                    rungs.keep_scored(self._campaign, record)
             self._adopt()
             ending = self._search()
         self._store.set_elapsed_seconds(self._elapsed_seconds())
         self._observer.update(self._snapshot)
         return ending
 
-    def front(self) -> Front:
-        """The front so far."""
-        return front_of(self._campaign, self._records.values(), self._confirmations)
-
-    def _references(self) -> list[TrialRecord]:
-        return [r for r in self._records.values() if r.reference is not None]
-
-    def _elapsed_seconds(self) -> float:
-        return self._earlier_seconds + self._executor.now() - self._began
-
     def _learn(self, record: TrialRecord) -> None:
         """Takes note of a trial that was told, or of a finished reference."""
         self._tally.add(record)
-        if record.reference is None:
-            self._history.add(record)
+        self._judge.learn(record)
+        # the store has the curves, and the judge what rules need of them
+        self._records[key_of(record)] = race.without_curves(record)
 
     # references
 
@@ -171,7 +121,7 @@ class Driver:
     def _freeze_reference_point(self) -> None:
         """(accuracy of convolutions only, cost of two attention layers at the widest setting)."""
         file = self._campaign.file
-        floor = conv_only(self._references())
+        floor = conv_only([r for r in self._records.values() if r.reference is not None])
         widest = usual_designs(file, max(widths(file)))[FULL_ATTENTION[0]]
         record = reference_record(file, 0, FULL_ATTENTION[0], widest)
         self._campaign.freeze(
@@ -267,47 +217,18 @@ class Driver:
         if record.failure is not None:
             self._finish(record.model_copy(update={"outcome": TrialOutcome.FAILED}))
             return
-        reference = record.reference is not None
         # a deterministic campaign judges by what was known when the trial was asked
         fixed = self._campaign.settings.lag is not None
-        known = record.known if fixed else self._tally.last_order
-        judged, moves = race.advance(
-            self._plan._replace(audit=0.0) if reference else self._plan,
-            record,
-            _never if reference else partial(self._stops, record, known),
-            known,
+        judged, moves = self._judge.advance(
+            record, record.known if fixed else self._tally.last_order
         )
         if not moves:
-            self._finish(race.concluded(self._plan, judged))
+            self._finish(self._judge.concluded(judged))
             return
         self._records[key_of(judged)] = judged
-        if judged.judgements != record.judgements and not reference:
+        if judged.judgements != record.judgements and judged.reference is None:
             self._store.note(judged)
         self._dispatcher.add(judged, moves)
-
-    def _stops(self, record: TrialRecord, known: int, run: Evaluation) -> bool:
-        if self._floor is None:
-            floor = conv_only(self._references())
-            self._floor = LEAST_GAP + (floor.accuracy if floor is not None else 0.0)
-        past = self._history.until(known, self._floor)
-        return self._rule(self._history.candidate(record, run), past)
-
-    def _collect(self) -> bool:
-        """Waits about a second for answers; False when the user cancelled."""
-        self._dispatcher.fill()
-        for arrival in self._dispatcher.poll(_POLL_SECONDS):
-            self._take(arrival)
-        if self._stop.draining and self._phase != "draining":
-            self._phase = "draining"
-            running = len(self._dispatcher.under_way)
-            self._observer.event(f"draining: {running} running; Ctrl-C again cancels")
-        if not (self._campaign.directory / SETTINGS_FILE).is_file():
-            raise StoreError(f"{self._campaign.directory}: was removed under the running campaign")
-        if self._stop.cancelled:
-            self._dispatcher.cancel()
-            return False
-        self._observer.update(self._snapshot)
-        return True
 
     def _take(self, arrival: Arrival) -> None:
         record = self._records[arrival.key]
@@ -321,13 +242,10 @@ class Driver:
             if record.reference is None:  # references begin again, and find their rungs
                 self._store.note(record)
                 if earlier is not None:
-                    self._remove_rung(record, earlier)
+                    rungs.remove_rung(self._campaign, record, earlier)
         self._records[arrival.key] = record
         if not self._dispatcher.busy(arrival.key):
             self._go_on(record)
-
-    def _say_retry(self, record: TrialRecord, failure: Failure) -> None:
-        self._observer.event(f"{name_of(record)}: {failure.message}; trying again")
 
     # the end of a trial
 
@@ -362,51 +280,17 @@ class Driver:
             self._store.add_reference(record, values)
         self._store.set_elapsed_seconds(self._elapsed_seconds())
         self._learn(record)
-        # the store has the curves, and the history what rules need of them
-        self._records[key_of(record)] = race.without_curves(record)
         self._proposer.remember(record)
-        self._remove_runs(record)
+        rungs.keep_scored(self._campaign, record)
         self._observer.event(told_line(record))
         self._observer.update(self._snapshot)
-
-    def _remove_rung(self, record: TrialRecord, rung: Evaluation) -> None:
-        """The checkpoint that a run has gone on from is not needed any more."""
-        run = self._campaign.directory / RUNS / home_of(record) / str(rung.seed.run)
-        shutil.rmtree(run / str(rung.step), ignore_errors=True)
-
-    def _remove_runs(self, record: TrialRecord) -> None:
-        """Of a trial that was told, the weights of the scored run stay."""
-        home = self._campaign.directory / RUNS / home_of(record)
-        if not home.is_dir():
-            return
-        scored = record.scored if record.outcome.was_trained else None
-        for run in home.iterdir():
-            if is_fresh_run(run.name):
-                continue
-            if scored is None or run.name != str(scored.seed.run):
-                shutil.rmtree(run, ignore_errors=True)
-                continue
-            last = max((int(p.name) for p in run.iterdir() if p.name.isdigit()), default=0)
-            for rung in run.iterdir():
-                if rung.name != str(last):
-                    shutil.rmtree(rung, ignore_errors=True)
 
     # display
 
     def _snapshot(self) -> Snapshot:
-        front = self.front()
-        state = self._state()
-        spent = self._executor.now() - self._began
-        return Snapshot(
-            phase=self._phase,
-            counts=front.counts,
-            running=tuple(f"{name_of(r)}: {design_of(r)}" for r in self._dispatcher.under_way),
-            front=front,
-            target_trials=state.target,
-            elapsed_seconds=state.elapsed_seconds,
-            eta_seconds=self._eta_seconds(state),
-            core_use=(self._dispatcher.busy_seconds / (spent * state.slots) if spent > 0 else None),
-        )
+        front = front_of(self._campaign, self._records.values(), self._confirmations)
+        phase = "draining" if self._said_draining else self._phase
+        return self._shown(phase, front, self._eta_seconds(self._state()))
 
     def _eta_seconds(self, state: SearchState) -> float | None:
         by_time = (
@@ -419,8 +303,3 @@ class Driver:
         mean = self._tally.training_seconds / self._tally.evaluated
         left = max(0, state.target - state.evaluated) * mean / state.slots
         return left if by_time is None else min(left, by_time)
-
-
-def _never(run: Evaluation) -> bool:
-    """References are trained to their end."""
-    return False

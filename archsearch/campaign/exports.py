@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from archsearch._version import __version__
-from archsearch.campaign.config import RUNS, Campaign, write_atomically
-from archsearch.campaign.dispatch import home_of
+from archsearch.campaign.config import Campaign, write_atomically
+from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError
 from archsearch.exporters import exporters
 from archsearch.exporters.base import WEIGHTS_NAME, ArchitectureFile, Source, Weights
@@ -113,7 +113,7 @@ def _copy_weights(campaign: Campaign, record: TrialRecord, to: Path) -> str:
 
     from archsearch.evaluate import CHECKPOINT, read_rung
 
-    rung = rung_directory(campaign, record)
+    rung = last_rung(campaign, record)
     if rung is None or not (rung / CHECKPOINT).is_file():
         raise StoreError(
             f"{campaign.directory}: the weights of trial {record.number} were not kept;"
@@ -128,13 +128,3 @@ def _copy_weights(campaign: Campaign, record: TrialRecord, to: Path) -> str:
     aside.write_bytes(data)
     aside.replace(to)
     return hashlib.sha256(data).hexdigest()
-
-
-def rung_directory(campaign: Campaign, record: TrialRecord) -> Path | None:
-    """Where the last rung of a trained trial was left; None if it was not kept."""
-    if record.scored is None:
-        return None
-    run = campaign.directory / RUNS / home_of(record) / str(record.scored.seed.run)
-    # a killed worker may have left an unfinished '<step>.tmp-<pid>' beside them
-    found = [p for p in run.glob("*") if p.name.isdigit()]
-    return max(found, key=lambda p: int(p.name), default=None)

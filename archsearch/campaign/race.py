@@ -59,11 +59,13 @@ class Move(NamedTuple):
 
     Attributes:
         from_step: The rung to go on from; None begins the run.
+        learning_rate: Of the run.
     """
 
     run: int
     to_step: int
     from_step: int | None
+    learning_rate: float
 
 
 def mean_log_probability(evaluation: Evaluation) -> float:
@@ -117,15 +119,15 @@ def _outstanding(plan: Plan, record: TrialRecord) -> tuple[Move, ...]:
     runs, against = record.runs, record.verdicts
     rung = plan.rungs[len(record.judgements)]
     moves = []
-    for run in range(len(plan.learning_rates)):
+    for run, rate in enumerate(plan.learning_rates):
         if run not in runs:
-            moves.append(Move(run, rung, None))
+            moves.append(Move(run, rung, None, rate))
         elif (
             runs[run].outcome is RunOutcome.PAUSED
             and runs[run].step < rung
             and (run not in against or against[run].audited)
         ):
-            moves.append(Move(run, rung, runs[run].step))
+            moves.append(Move(run, rung, runs[run].step, rate))
     return tuple(moves)
 
 

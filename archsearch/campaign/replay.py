@@ -7,18 +7,15 @@ training anything: what workers answered is taken from the records.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from archsearch.campaign import policy, race
 from archsearch.campaign.config import Campaign
-from archsearch.campaign.front import conv_only
-from archsearch.campaign.history import History
+from archsearch.campaign.judge import Judge
 from archsearch.campaign.policy import Action, SearchState
 from archsearch.campaign.proposals import Proposer
-from archsearch.campaign.stopping import rules
-from archsearch.objectives import LEAST_GAP
 from archsearch.records import Evaluation, TrialOutcome, TrialRecord
 from archsearch.storage import MEMORY, Store
 
@@ -73,14 +70,16 @@ def replay(campaign: Campaign, records: Sequence[TrialRecord]) -> Replay:
         key=lambda r: r.told_order or 0,
     )
     asked = _unbroken(sorted(told, key=lambda r: r.number))
-    judge = _Judge(campaign, records)
+    judge = Judge(campaign)
+    for record in (*(r for r in records if r.reference is not None), *told):
+        judge.learn(record)
     proposer = Proposer(campaign, store, ())
     waiting = list(reversed(told))
     judgements = 0
     for place, record in enumerate(asked):
         while waiting and (waiting[-1].told_order or 0) <= record.known:
             _tell(store, proposer, waiting.pop())
-        found = _proposal(store, proposer, record) or judge.difference(record)
+        found = _proposal(store, proposer, record) or _judged(judge, record)
         if found is not None:
             return Replay(place, judgements, found)
         judgements += len(record.judgements)
@@ -127,66 +126,43 @@ def _first(number: int, pairs: Iterable[tuple[str, Any, Any]]) -> Difference | N
     return None
 
 
-class _Judge:
-    """Races and stops again, with what was known at the time."""
-
-    def __init__(self, campaign: Campaign, records: Sequence[TrialRecord]) -> None:
-        settings = campaign.settings
-        self._plan = policy.plan_of(campaign.file, stopping=settings.stopping, seed=settings.seed)
-        self._rule = rules.get(settings.stopping)
-        self._history = History(
-            self._plan.rungs, len(campaign.file.task.cells), campaign.objectives[1]
-        )
-        for record in sorted(records, key=lambda r: r.told_order or 0):
-            if record.reference is None and record.told_order is not None:
-                self._history.add(record)
-        floor = conv_only([r for r in records if r.reference is not None])
-        self._floor = LEAST_GAP + (floor.accuracy if floor is not None else 0.0)
-
-    def difference(self, record: TrialRecord) -> Difference | None:
-        """The first decision about the trial's runs that does not follow."""
-        if not record.evaluations or record.failure is not None:
-            return None
-        state = record.model_copy(
-            update={
-                "evaluations": (),
-                "judgements": (),
-                "outcome": TrialOutcome.RUNNING,
-                "scored_run": None,
-                "accuracy": 0.0,
-                "learnability": None,
-            }
-        )
-        known = iter([j.known for j in record.judgements])
-        arrived = {(e.seed.run, i): e for e, i in _by_rung(record)}
-        rung = 0
-        while True:
-            at = next(known, 0) if state.evaluations else 0
-            state, moves = race.advance(self._plan, state, partial(self._stops, record, at), at)
-            if not moves:
-                break
-            for move in moves:
-                evaluation = arrived.get((move.run, rung))
-                if evaluation is None:
-                    return Difference(
-                        record.number, f"run {move.run}", "ended", f"goes on to {move.to_step}"
-                    )
-                state = race.with_rung(state, evaluation)
-            rung += 1
-        derived = race.concluded(self._plan, state)
-        return _first(
-            record.number,
-            [
-                ("judgements", record.judgements, derived.judgements),
-                ("outcome", record.outcome.value, derived.outcome.value),
-                ("scored run", record.scored_run, derived.scored_run),
-                ("accuracy", record.accuracy, derived.accuracy),
-            ],
-        )
-
-    def _stops(self, record: TrialRecord, known: int, run: Evaluation) -> bool:
-        past = self._history.until(known, self._floor)
-        return self._rule(self._history.candidate(record, run), past)
+def _judged(judge: Judge, record: TrialRecord) -> Difference | None:
+    """The first decision about the trial's runs that does not follow."""
+    if not record.evaluations or record.failure is not None:
+        return None
+    state = record.model_copy(
+        update={
+            "evaluations": (),
+            "judgements": (),
+            "outcome": TrialOutcome.RUNNING,
+            "scored_run": None,
+            "accuracy": 0.0,
+            "learnability": None,
+        }
+    )
+    known = iter([j.known for j in record.judgements])
+    arrived = {(e.seed.run, i): e for e, i in _by_rung(record)}
+    for rung in itertools.count():
+        state, moves = judge.advance(state, next(known, 0) if state.evaluations else 0)
+        if not moves:
+            break
+        for move in moves:
+            evaluation = arrived.get((move.run, rung))
+            if evaluation is None:
+                return Difference(
+                    record.number, f"run {move.run}", "ended", f"goes on to {move.to_step}"
+                )
+            state = race.with_rung(state, evaluation)
+    derived = judge.concluded(state)
+    return _first(
+        record.number,
+        [
+            ("judgements", record.judgements, derived.judgements),
+            ("outcome", record.outcome.value, derived.outcome.value),
+            ("scored run", record.scored_run, derived.scored_run),
+            ("accuracy", record.accuracy, derived.accuracy),
+        ],
+    )
 
 
 def _by_rung(record: TrialRecord) -> list[tuple[Evaluation, int]]:

@@ -17,6 +17,7 @@ from types import FrameType
 from archsearch.campaign.config import (
     Campaign,
     Settings,
+    check_versions,
     claim_directory,
     confirm_command,
     new_settings,
@@ -46,6 +47,20 @@ from archsearch.storage import read_confirmations, read_records, redacted, url_p
 RESULTS = Path("results")
 _TERM_GRACE_SECONDS = 25.0
 _SIGNAL_EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def reopened(directory: Path) -> Campaign:
+    """An existing campaign, to be gone on with; warns of other versions than it began with.
+
+    Raises:
+        InputError: The folder is not a campaign's.
+        StoreError: It is damaged.
+        ResumeRefusedError: Its file was edited, or the versions differ too much.
+    """
+    campaign = Campaign.open(directory)
+    for warning in check_versions(campaign.settings):
+        warn(warning)
+    return campaign
 
 
 def launch_options(

@@ -38,12 +38,11 @@ def confirm(
     ] = None,
 ) -> None:
     """Train front, near-members and references again, until it is clear who is on the front."""
-    from archsearch.campaign.config import Campaign, check_versions
     from archsearch.cli import _session
     from archsearch.errors import InputError
     from archsearch.space.schema import DEFAULT_CONFIRM_SEEDS
 
-    campaign = Campaign.open(directory)
+    campaign = _session.reopened(directory)
     if not campaign.has_begun:
         raise InputError(
             f"{directory}: nothing was trained yet; begin with 'archsearch resume {directory}'"
@@ -56,8 +55,6 @@ def confirm(
         gpus_per_trial=gpus_per_trial,
         device=device,
     )
-    for warning in check_versions(campaign.settings):
-        _session.warn(warning)
     # kept, so that a later 'resume' confirms what it adds on the same terms
     changes: dict[str, object] = {
         "confirm_seeds": seeds or campaign.settings.confirm_seeds or DEFAULT_CONFIRM_SEEDS

@@ -33,10 +33,9 @@ def resume(
     ] = None,
 ) -> None:
     """Continue a campaign: finished trials stay, running ones are taken up again."""
-    from archsearch.campaign.config import Campaign, check_versions
     from archsearch.cli import _session
 
-    campaign = Campaign.open(directory)
+    campaign = _session.reopened(directory)
     how = _session.launch_options(
         executor=executor,
         workers=workers,
@@ -45,8 +44,6 @@ def resume(
         gpus_per_trial=gpus_per_trial,
         device=device,
     )
-    for warning in check_versions(campaign.settings):
-        _session.warn(warning)
     changes = {
         key: value
         for key, value in {"trials": trials, "time_budget_minutes": time_budget}.items()

@@ -46,8 +46,7 @@ class TrialSuggest:
         self._study = study
         self._create = create
         self._campaign_seed = campaign_seed
-        # What is drawn jointly is drawn now: a trial adopted with half of its parameters must see
-        # the same joint draw as the one that was interrupted.
+        # what is drawn jointly is drawn now, under a seed of its own
         self._reseed("")
         _ = trial.relative_params
 

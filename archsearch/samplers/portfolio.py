@@ -1,7 +1,7 @@
 """Several samplers in turn: a campaign that depends on no single one of them.
 
 Which trial is whose follows from its number alone, so that all of its parameters, and the same
-trial adopted after an interruption, are drawn by the same member. All learn from all trials.
+trial drawn again after an interruption, are drawn by the same member. All learn from all trials.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class StructuralSampler(BaseSampler):
 
 
 def _earlier(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    """What there was when the trial began: an adopted one must not meet itself."""
+    """What there was before the trial, which is in the list itself."""
     return study.get_trials(deepcopy=False)[: trial.number]
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from archsearch.bench import search
+from archsearch.bench._table_front import front_of, standings
 from archsearch.bench.search import Truth, summarise
 from archsearch.bench.simulation import Method, TableWorker, VirtualExecutor, simulate
 from archsearch.bench.table import SPACE, Table, TableRun, load_table, write_table
-from archsearch.bench.tabular import RATES, SEEDS, RunRow, card_of, plan_of
+from archsearch.bench.tabular import RATES, SEEDS, card_of, plan_of
 from archsearch.campaign.race import Move
 from archsearch.records import CurvePoint, Evaluation, RunOutcome, RunSeed, TrialOutcome
 from archsearch.space import CampaignFile, load
@@ -75,8 +76,8 @@ def made_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Campaig
         for rate in range(len(RATES))
         for seed in range(SEEDS)
     }
-    rows: list[RunRow] = []
-    card = card_of(plan, rows).model_copy(update={"convolutions_only": 0.1})
+    front = front_of(standings(plan.designs, runs, RATES), 0.1)
+    card = card_of(plan, ()).model_copy(update={"convolutions_only": 0.1, "front": front})
     write_table(folder, card, plan.designs, runs)
     return load_table(folder), load(folder / SPACE)
 
@@ -216,4 +217,4 @@ def test_a_summary_says_how_often_a_method_never_came_there(
 
 def test_moves_name_their_checkpoints_by_the_step() -> None:
     """What the table's worker relies on to know how far a run had come."""
-    assert Move(1, 40, 20).from_step == 20
+    assert Move(1, 40, 20, 3e-3).from_step == 20

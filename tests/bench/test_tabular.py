@@ -225,9 +225,15 @@ def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
     (folder / SPACE).write_text(TEXT.replace("steps: 4", "steps: 200"))
     code = "import sys; from archsearch.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "bench", "tabular", str(folder), "--workers", "2"]
-    # a group of its own: the signal reaches the workers too, as on a terminal
+    # a group of its own: the signal reaches the workers too, as on a terminal; and as there, it is
+    # not ignored, which a shell's background jobs inherit
     process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     path = folder / JOURNAL
     deadline = time.monotonic() + 120

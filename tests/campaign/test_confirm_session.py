@@ -16,10 +16,11 @@ import pytest
 
 from archsearch.campaign.config import RUNS, Campaign
 from archsearch.campaign.confirmation import agenda, terms_of
-from archsearch.campaign.dispatch import WorkerSettings, home_of
+from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.front import front_of
 from archsearch.campaign.launch import work
 from archsearch.campaign.progress import Ending, EndKind, Stop
+from archsearch.campaign.rungs import run_directory
 from archsearch.evaluate import evaluate
 from archsearch.execution.base import Answer
 from archsearch.records import (
@@ -385,7 +386,7 @@ def test_a_rung_that_was_stored_but_not_removed_is_removed(campaign: Campaign) -
     session(campaign, create=False)
     first = confirmations_of(campaign)[0]
     record = records_of(campaign)[first.number]
-    rung = campaign.directory / RUNS / home_of(record) / str(first.evaluation.seed.run) / "4"
+    rung = run_directory(campaign, record, first.evaluation.seed.run) / "4"
     rung.mkdir(parents=True)
     session(campaign, create=False)
     assert not rung.parent.exists()

@@ -11,9 +11,9 @@ import pytest
 
 from archsearch.campaign import policy
 from archsearch.campaign.config import SETTINGS_FILE, Campaign
-from archsearch.campaign.exports import rung_directory
 from archsearch.campaign.front import build_front
 from archsearch.campaign.progress import EndKind, Stop
+from archsearch.campaign.rungs import last_rung
 from archsearch.evaluate import evaluate
 from archsearch.records import (
     Evaluation,
@@ -403,7 +403,7 @@ def test_a_run_in_rungs_gives_what_an_unbroken_one_gives(tmp_path: Path) -> None
             assert other.evaluations[-1].curve == one.evaluations[-1].curve
             assert other.test == one.test
             assert other.accuracy == one.accuracy
-            rung = rung_directory(parts, other)
+            rung = last_rung(parts, other)
             assert rung is not None
             assert [p.name for p in rung.parent.iterdir()] == ["4"]
     assert finished == 2
@@ -413,13 +413,13 @@ def test_the_last_rung_is_found_beside_what_a_killed_worker_left(tmp_path: Path)
     campaign = new_campaign(tmp_path / "c", tiny_text("random", 1))
     drive(campaign, Inline(evaluate))
     [record] = [r for r in trials_of(campaign) if r.outcome is TrialOutcome.FINISHED]
-    rung = rung_directory(campaign, record)
+    rung = last_rung(campaign, record)
     assert rung is not None
     assert rung.name == "4"
     (rung.parent / "4.tmp-123").mkdir()
     (rung.parent / "10").mkdir()
-    assert rung_directory(campaign, record) == rung.parent / "10"
-    assert rung_directory(campaign, TrialRecord(number=9, outcome=TrialOutcome.FAILED)) is None
+    assert last_rung(campaign, record) == rung.parent / "10"
+    assert last_rung(campaign, TrialRecord(number=9, outcome=TrialOutcome.FAILED)) is None
 
 
 def test_seconds_of_all_sessions_add_up(tmp_path: Path) -> None:

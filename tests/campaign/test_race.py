@@ -29,6 +29,10 @@ Curve = Callable[[int, int], float]
 """Log-probability of a run at a step."""
 
 
+def move(run: int, to_step: int, from_step: int | None, plan: Plan = PLAN) -> Move:
+    return Move(run, to_step, from_step, plan.learning_rates[run])
+
+
 def never(run: Evaluation) -> bool:
     return False
 
@@ -81,11 +85,11 @@ def play(
 def test_the_best_rate_goes_on_alone_and_is_scored() -> None:
     record, asked = play(lambda run, step: (-3.0, -2.0, -2.5)[run] + step / 100)
     assert asked == [
-        Move(0, 10, None),
-        Move(1, 10, None),
-        Move(2, 10, None),
-        Move(1, 20, 10),
-        Move(1, 40, 20),
+        move(0, 10, None),
+        move(1, 10, None),
+        move(2, 10, None),
+        move(1, 20, 10),
+        move(1, 40, 20),
     ]
     assert record.outcome is TrialOutcome.FINISHED
     assert record.scored_run == 1
@@ -110,7 +114,7 @@ def test_two_that_cannot_be_told_apart_go_on_and_three_do_not() -> None:
         return -3.0 if step <= 10 else -3.0 + run * step / 50
 
     record, asked = play(flat_then_apart)
-    assert [m for m in asked if m.to_step == 20] == [Move(0, 20, 10), Move(1, 20, 10)]
+    assert [m for m in asked if m.to_step == 20] == [move(0, 20, 10), move(1, 20, 10)]
     assert [m.run for m in asked if m.to_step == 40] == [1]
     assert record.scored_run == 1
 
@@ -259,6 +263,6 @@ def test_learnability_is_the_width_of_the_window_around_the_best_rate(
 def test_one_rate_has_no_learnability_and_needs_no_rung() -> None:
     plan = Plan(learning_rates=(3e-3,), rungs=(40,))
     record, asked = play(lambda run, step: -1.0, plan)
-    assert asked == [Move(0, 40, None)]
+    assert asked == [move(0, 40, None, plan)]
     assert record.learnability is None
     assert record.judgements == ()

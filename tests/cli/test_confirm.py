@@ -127,7 +127,7 @@ def test_a_campaign_with_seeds_outstanding_is_not_finished(cli: Cli, confirmed: 
     store = Store(
         opened.storage_url, opened.settings.study, objectives=(), maximise=(), create=False
     )
-    [running] = store.adopt()
+    [running] = store.running()
     left = next(r for r in store.records() if r.number == running)
     store.tell(left.model_copy(update={"outcome": TrialOutcome.DIVERGED}), [0.0, 6.0])
     store.close()

@@ -11,7 +11,8 @@ import yaml
 
 import archsearch
 from archsearch.campaign.config import Campaign
-from archsearch.campaign.exports import describe, export_record, rung_directory
+from archsearch.campaign.exports import describe, export_record
+from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError, UnknownNameError
 from archsearch.evaluate import CHECKPOINT, evaluate
 from archsearch.exporters import exporters, read
@@ -91,7 +92,7 @@ def test_a_loaded_design_is_the_trained_function(
             continue
         path = export_record(campaign, record, name, tmp_path / f"d{record.number}.x", weights=True)
         loaded = archsearch.load(path).eval()
-        rung = rung_directory(campaign, record)
+        rung = last_rung(campaign, record)
         assert rung is not None
         assert record.architecture is not None
         model = build_model(record.architecture, 64, 16).eval()
@@ -240,7 +241,7 @@ def test_weights_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None
     drive(campaign, Inline(evaluate))
     records = read_records(campaign.storage_url, campaign.settings.study)
     [record] = [r for r in records if r.outcome is TrialOutcome.FINISHED and r.number >= 0]
-    rung = rung_directory(campaign, record)
+    rung = last_rung(campaign, record)
     assert rung is not None
     data = bytearray((rung / CHECKPOINT).read_bytes())
     data[-1] ^= 1

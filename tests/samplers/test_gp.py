@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +15,6 @@ from optuna.trial import TrialState, create_trial
 from archsearch.samplers import gp, structural, tpe
 from archsearch.space import load
 from tests.samplers.helpers import SPACES, add, new_study, play, suggest
-
-needs_scipy = pytest.mark.skipif(
-    importlib.util.find_spec("scipy") is None, reason="Optuna's GPSampler needs scipy"
-)
 
 QUICK = load(next(path for path in SPACES if path.stem == "quickstart")).space
 SPACE = {
@@ -95,7 +90,6 @@ def test_a_campaign_without_constraints_is_modelled_without() -> None:
     assert [t.constraints["worst"] for t in gp._tidied([*free, broken])] == [-1.0, -1.0, 1.0]
 
 
-@needs_scipy
 def test_it_proposes_what_the_trials_speak_for() -> None:
     drawn = [joint(history(40), gp.create(seed)) for seed in range(3)]
     assert all(params.keys() == {"kind", "width"} for params in drawn)
@@ -103,7 +97,6 @@ def test_it_proposes_what_the_trials_speak_for() -> None:
     assert all(params["width"] <= 40 for params in drawn)
 
 
-@needs_scipy
 def test_equal_histories_and_seeds_give_equal_proposals_with_some_running() -> None:
     drawn = []
     for _ in range(2):
@@ -117,7 +110,6 @@ def test_equal_histories_and_seeds_give_equal_proposals_with_some_running() -> N
     assert drawn[0] == drawn[1] != {}
 
 
-@needs_scipy
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_proposals_lie_within_the_space(path: Path) -> None:
     space = load(path).space

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import optuna
 import pytest
 
 from archsearch.samplers import samplers
 from archsearch.samplers.base import TrialSuggest, draw_seed
 
-needs_scipy = pytest.mark.skipif(
-    importlib.util.find_spec("scipy") is None, reason="Optuna's GPSampler needs scipy"
-)
-every_sampler = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=needs_scipy if name == "gp" else ()) for name in samplers.names()],
-)
+every_sampler = pytest.mark.parametrize("name", samplers.names())
 
 
 def study() -> optuna.Study:

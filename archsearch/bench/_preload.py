@@ -1,4 +1,4 @@
-"""What every run of a table needs, imported once, in the process from which all are forked."""
+"""What a run needs, imported once, in the process from which all of a bench's runs are forked."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Results of a long study, one JSON object a line: appended as they come, never run twice."""
+"""Results of long work, one JSON object a line: appended durably as they come, never made twice."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,6 +58,8 @@ def prepare(path: Path) -> None:
             if b"\n" not in text and not _is_torn(text):
                 raise StoreError(f"{path}: is no study; give another file")
             file.truncate(text.rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+        _sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
 
@@ -71,7 +74,7 @@ def _is_torn(line: bytes) -> bool:
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Adds a line.
+    """Adds a line, which is on the disk when this returns.
 
     Raises:
         StoreError: The file cannot be written.
@@ -79,5 +82,16 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
     try:
         with path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the file's name survives a loss of power, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

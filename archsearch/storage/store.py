@@ -15,43 +15,24 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from archsearch.errors import InputError, StoreError
+from archsearch.errors import StoreError
 from archsearch.records import Confirmation, TrialRecord, seal, unseal
+from archsearch.storage.sqlite import BUSY_SECONDS, set_mode, synchronise_fully
+from archsearch.storage.urls import MEMORY, redacted, sqlite_path
 
-SQLITE_FILE = "study.db"
-MEMORY = "memory:"
-"""Instead of a URL: a study that lasts as long as its process, for replays and simulations."""
+RECORD = "record"
+"""The attribute of a trial that holds its sealed record."""
 
-_RECORD = "record"
-_ELAPSED = "elapsed_seconds"
+ELAPSED = "elapsed_seconds"
+"""The attribute of a study that holds the time spent on it."""
+
 _SAMPLER_ATTRS = "sampler_attrs"
-_BUSY_SECONDS = 60
-_FOLD_SECONDS = 2
-
-
-def default_url(directory: Path) -> str:
-    """The SQLite file of a campaign's folder.
-
-    Raises:
-        InputError: Its path cannot be written as a URL.
-    """
-    path = str((directory / SQLITE_FILE).resolve())
-    # versions of SQLAlchemy differ about whether these may be, or have to be, escaped
-    for character in "?%":
-        if character in path:
-            raise InputError(
-                f"{path}: the study's path has a '{character}', which databases' URLs do not"
-                " carry safely; choose another folder"
-            )
-    return f"sqlite:///{path}"
 
 
 def confirm_name(name: str) -> str:
@@ -59,8 +40,9 @@ def confirm_name(name: str) -> str:
     return f"{name}/confirm"
 
 
-def _sqlite_path(url: str) -> Path | None:
-    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+def references_name(name: str) -> str:
+    """The study that holds the references of a campaign's study."""
+    return f"{name}/references"
 
 
 class Store:
@@ -112,14 +94,14 @@ class Store:
                     self._disk.set_metric_names(list(objectives))
                 self._references = optuna.create_study(
                     storage=storage,
-                    study_name=f"{name}/references",
+                    study_name=references_name(name),
                     directions=directions,
                     load_if_exists=True,
                 )
             else:
                 self._disk = optuna.load_study(storage=storage, study_name=name)
                 self._references = optuna.load_study(
-                    storage=storage, study_name=f"{name}/references"
+                    storage=storage, study_name=references_name(name)
                 )
             # the samplers of the campaign are set before each draw; none is needed here
             self.study = optuna.create_study(directions=self._disk.directions)
@@ -138,16 +120,16 @@ class Store:
     def _connect(self, url: str, create: bool) -> Any:
         if url == MEMORY:
             return self._optuna.storages.InMemoryStorage()
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         kwargs: dict[str, Any] = {"pool_pre_ping": True}
         if path is not None:
             if not create and not path.is_file():
                 raise StoreError(f"{path}: there is no study")
-            _sqlite_mode(path, "WAL")
-            kwargs = {"connect_args": {"timeout": _BUSY_SECONDS}}
+            set_mode(path, "WAL")
+            kwargs = {"connect_args": {"timeout": BUSY_SECONDS}}
         storage = self._optuna.storages.RDBStorage(url, engine_kwargs=kwargs)
         if path is not None:
-            _synchronise_fully(storage.engine)
+            synchronise_fully(storage.engine)
         return storage
 
     def _load_confirm(self, storage: Any) -> Any:
@@ -215,12 +197,8 @@ class Store:
         """The live Optuna trial of a running number, for a sampler's suggestions."""
         return self._open[number]
 
-    def running(self) -> set[int]:
-        """Numbers of the trials that were asked here, or adopted, and not told."""
-        return set(self._open)
-
-    def adopt(self) -> list[int]:
-        """Takes over the trials that a dead driver left running; returns their numbers in order."""
+    def running(self) -> list[int]:
+        """Numbers of the trials that were asked and not told, here or by a dead driver."""
         return sorted(self._open)
 
     def note(self, record: TrialRecord) -> None:
@@ -228,7 +206,7 @@ class Store:
         if self._url == MEMORY:
             return
         if record.number in self._ids:
-            self._storage.set_trial_user_attr(self._ids[record.number], _RECORD, seal(record))
+            self._storage.set_trial_user_attr(self._ids[record.number], RECORD, seal(record))
         else:
             self._store_trial(record, self._optuna.trial.TrialState.RUNNING, None)
 
@@ -237,7 +215,7 @@ class Store:
         assert record.number == len(self._ids), "trials are stored in the order of their numbers"
         self._store_sampler_attrs()
         drawn = copy.copy(self._mirror.get_trial(self._open[record.number]._trial_id))
-        drawn.user_attrs = {_RECORD: seal(record)}
+        drawn.user_attrs = {RECORD: seal(record)}
         drawn.state, drawn.values = state, None if values is None else list(values)
         if state is not self._optuna.trial.TrialState.RUNNING:
             drawn.datetime_complete = datetime.now()  # as Optuna's own
@@ -283,7 +261,7 @@ class Store:
             self._optuna.trial.create_trial(
                 state=states.FAIL if values is None else states.COMPLETE,
                 values=None if values is None else list(values),
-                user_attrs={_RECORD: seal(record)},
+                user_attrs={RECORD: seal(record)},
             )
         )
 
@@ -294,7 +272,7 @@ class Store:
             self._optuna.trial.create_trial(
                 state=self._optuna.trial.TrialState.COMPLETE,
                 values=list(values),
-                user_attrs={_RECORD: seal(confirmation)},
+                user_attrs={RECORD: seal(confirmation)},
             )
         )
 
@@ -307,19 +285,19 @@ class Store:
         if self._confirm is None:
             return []
         return [
-            unseal(Confirmation, frozen.user_attrs[_RECORD], f"confirmation {frozen.number}")
+            unseal(Confirmation, frozen.user_attrs[RECORD], f"confirmation {frozen.number}")
             for frozen in self._confirm.get_trials(deepcopy=False)
-            if _RECORD in frozen.user_attrs
+            if RECORD in frozen.user_attrs
         ]
 
     def confirm_seconds(self) -> float:
         """How long drivers have spent on confirmations, all sessions together."""
         attrs = {} if self._confirm is None else self._confirm.user_attrs
-        return float(attrs.get(_ELAPSED, 0.0))
+        return float(attrs.get(ELAPSED, 0.0))
 
     def set_confirm_seconds(self, seconds: float) -> None:
         """Keeps the time for the next session."""
-        self._made_confirm().set_user_attr(_ELAPSED, round(seconds, 3))
+        self._made_confirm().set_user_attr(ELAPSED, round(seconds, 3))
 
     def records(self) -> list[TrialRecord]:
         """All noted trials by number, references first.
@@ -330,18 +308,18 @@ class Store:
         found = []
         for kind, study in (("reference", self._references), ("trial", self._disk)):
             for frozen in study.get_trials(deepcopy=False):
-                text = frozen.user_attrs.get(_RECORD)
+                text = frozen.user_attrs.get(RECORD)
                 if text is not None:
                     found.append(unseal(TrialRecord, text, f"{kind} {frozen.number}"))
         return found
 
     def elapsed_seconds(self) -> float:
         """How long drivers have worked on the campaign, all sessions together."""
-        return float(self._disk.user_attrs.get(_ELAPSED, 0.0))
+        return float(self._disk.user_attrs.get(ELAPSED, 0.0))
 
     def set_elapsed_seconds(self, seconds: float) -> None:
         """Keeps the time for the next session."""
-        self._disk.set_user_attr(_ELAPSED, round(seconds, 3))
+        self._disk.set_user_attr(ELAPSED, round(seconds, 3))
 
     def close(self) -> None:
         """Ends the connection and folds SQLite's log into its file."""
@@ -349,150 +327,8 @@ class Store:
             return
         self._storage.remove_session()
         self._storage.engine.dispose()
-        path = _sqlite_path(self._url)
+        path = sqlite_path(self._url)
         if path is not None and path.is_file():
             # another process may be reading: then the log stays, and a later end folds it
             with contextlib.suppress(sqlite3.OperationalError):
-                _sqlite_mode(path, "DELETE")
-
-
-def _sqlite_mode(path: Path, mode: str) -> None:
-    try:
-        patience = _FOLD_SECONDS if mode == "DELETE" else _BUSY_SECONDS
-        with contextlib.closing(sqlite3.connect(path, timeout=patience)) as connection:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute(f"PRAGMA journal_mode={mode}")
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and mode == "DELETE":
-            raise
-        raise StoreError(f"{path}: not a usable SQLite file ({error})") from None
-
-
-def _synchronise_fully(engine: Any) -> None:
-    import sqlalchemy
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA synchronous=FULL")
-
-    engine.dispose()
-
-
-def url_problems(url: str) -> list[str]:
-    """What makes a storage URL unusable before anything is tried with it."""
-    import sqlalchemy
-
-    try:
-        name = sqlalchemy.engine.make_url(url).get_dialect().name
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError):
-        return [
-            f"got '{redacted(url)}'; must be a SQLAlchemy URL such as sqlite:////absolute/study.db"
-            " or postgresql+psycopg://user@host/database"
-        ]
-    if name == "sqlite" and not re.fullmatch(r"sqlite:////[^?]+", url):
-        # in memory it would be lost, and a relative path means another file from another folder
-        return [
-            f"got '{url}'; SQLite needs a file by its absolute path: sqlite:////absolute/study.db"
-        ]
-    return []
-
-
-def redacted(url: str) -> str:
-    """The URL without its password."""
-    url = re.sub(r"(?<=[?&])(password=)[^&]*", r"\1***", url)
-    return re.sub(r"^([^/]*//[^:@/]*):.*@", r"\1:***@", url)
-
-
-def read_records(url: str, name: str) -> list[TrialRecord]:
-    """All noted trials of a campaign, without writing and without waiting for its driver.
-
-    SQLite is read directly: importing the ORM would take longer than answering.
-
-    Raises:
-        StoreError: The store is missing or damaged.
-    """
-    path = _sqlite_path(url)
-    if path is None:
-        with contextlib.closing(_reader(url, name)) as store:
-            return store.records()
-    rows = _select(path, _RECORDS_QUERY, (_RECORD, name, f"{name}/references"))
-    return [
-        unseal(TrialRecord, text, f"{path}: {'trial' if study == name else 'reference'} {number}")
-        for study, number, text in rows
-    ]
-
-
-def read_confirmations(url: str, name: str) -> list[Confirmation]:
-    """All confirmations of a campaign; read like ``read_records``.
-
-    Raises:
-        StoreError: The store is missing or damaged.
-    """
-    path = _sqlite_path(url)
-    if path is None:
-        with contextlib.closing(_reader(url, name)) as store:
-            return store.confirmations()
-    study = confirm_name(name)
-    rows = _select(path, _RECORDS_QUERY, (_RECORD, study, study))
-    return [
-        unseal(Confirmation, text, f"{path}: confirmation {number}") for _, number, text in rows
-    ]
-
-
-def read_elapsed_seconds(url: str, name: str) -> float:
-    """How long drivers have searched; read like ``read_records``."""
-    path = _sqlite_path(url)
-    if path is None:
-        with contextlib.closing(_reader(url, name)) as store:
-            return store.elapsed_seconds()
-    rows = _select(path, _ELAPSED_QUERY, (_ELAPSED, name))
-    return float(rows[0][0]) if rows else 0.0
-
-
-def read_confirm_seconds(url: str, name: str) -> float:
-    """How long drivers have spent on confirmations; read like ``read_records``."""
-    path = _sqlite_path(url)
-    if path is None:
-        with contextlib.closing(_reader(url, name)) as store:
-            return store.confirm_seconds()
-    rows = _select(path, _ELAPSED_QUERY, (_ELAPSED, confirm_name(name)))
-    return float(rows[0][0]) if rows else 0.0
-
-
-def _reader(url: str, name: str) -> Store:
-    return Store(url, name, objectives=(), maximise=(), create=False)
-
-
-_RECORDS_QUERY = """
-    SELECT studies.study_name, trials.number, trial_user_attributes.value_json
-    FROM trial_user_attributes
-    JOIN trials ON trials.trial_id = trial_user_attributes.trial_id
-    JOIN studies ON studies.study_id = trials.study_id
-    WHERE trial_user_attributes."key" = ? AND studies.study_name IN (?, ?)
-    ORDER BY studies.study_name DESC, trials.number
-"""
-
-_ELAPSED_QUERY = """
-    SELECT study_user_attributes.value_json
-    FROM study_user_attributes
-    JOIN studies ON studies.study_id = study_user_attributes.study_id
-    WHERE study_user_attributes."key" = ? AND studies.study_name = ?
-"""
-
-
-def _select(path: Path, query: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Rows whose last column is JSON, decoded."""
-    if not path.is_file():
-        raise StoreError(f"{path}: there is no study")
-    quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    last: Exception | None = None
-    # a read-only folder cannot hold the shared-memory file: then the file is read as it lies
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
-        try:
-            uri = f"file:{quoted}?{mode}"
-            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
-                rows = connection.execute(query, values).fetchall()
-                return [(*row[:-1], json.loads(row[-1])) for row in rows]
-        except (sqlite3.DatabaseError, ValueError) as error:
-            last = error
-    raise StoreError(f"{path}: the study cannot be read ({last})")
+                set_mode(path, "DELETE")

@@ -1,0 +1,108 @@
+"""How often decisions were wrong: counted over made-up trials, with exact intervals."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from archsearch.campaign.decisions import decisions, share
+from archsearch.records import (
+    CellScore,
+    CurvePoint,
+    Evaluation,
+    Judgement,
+    RunOutcome,
+    RunSeed,
+    RunVerdict,
+    TrialOutcome,
+    TrialRecord,
+    VerdictKind,
+)
+
+STEPS = 100
+
+
+def run(number: int, step: int, accuracy: float | None = None) -> Evaluation:
+    """A run that ended there, with a score if it came to its end."""
+    score = [] if accuracy is None else [accuracy]
+    return Evaluation(
+        outcome=RunOutcome.PAUSED if accuracy is None else RunOutcome.FINISHED,
+        learning_rate=10.0 ** -(number + 1),
+        seed=RunSeed(campaign=0, trial=0, run=number),
+        step=step,
+        curve=(CurvePoint(step=step, train_loss=1, accuracy=(0.5,), log_probability=(-1,)),),
+        test=tuple(
+            CellScore(length=8, pairs=2, power_a=1, accuracy=a, log_probability=-1, queries=9)
+            for a in score
+        ),
+    )
+
+
+def trial(
+    number: int, runs: list[Evaluation], scored: int | None, **verdicts: tuple[VerdictKind, bool]
+) -> TrialRecord:
+    """Verdicts are named ``r0``, ``r1``: kind, and whether the run was audited."""
+    found = tuple(
+        RunVerdict(run=int(name[1:]), kind=kind, audited=audited)
+        for name, (kind, audited) in verdicts.items()
+    )
+    return TrialRecord(
+        number=number,
+        outcome=TrialOutcome.STOPPED if scored is None else TrialOutcome.FINISHED,
+        evaluations=tuple(runs),
+        judgements=(Judgement(step=25, known=0, verdicts=found),),
+        scored_run=scored,
+        told_order=number + 1,
+    )
+
+
+LOST, STOPPED = VerdictKind.LOST, VerdictKind.STOPPED
+
+
+def test_choices_stops_and_steps_are_counted() -> None:
+    records = [
+        # a loser that was finished and is clearly better than the winner; another that is not
+        trial(0, [run(0, 100, 0.9), run(1, 100, 0.8)], 1, r0=(LOST, True)),
+        trial(1, [run(0, 100, 0.81), run(1, 100, 0.8)], 1, r0=(LOST, True)),
+        # a loser that was not finished
+        trial(2, [run(0, 25), run(1, 100, 0.8)], 1, r0=(LOST, False)),
+        # stopped and finished: on the front, and not
+        trial(3, [run(0, 100, 0.9)], 0, r0=(STOPPED, True)),
+        trial(4, [run(0, 100, 0.2)], 0, r0=(STOPPED, True)),
+        trial(5, [run(0, 50)], None, r0=(STOPPED, False)),
+        # not told yet, and a reference
+        trial(6, [run(0, 50)], None, r0=(STOPPED, False)).model_copy(update={"told_order": None}),
+        trial(7, [run(0, 25)], None, r0=(LOST, False)).model_copy(
+            update={"reference": "conv only"}
+        ),
+    ]
+    found = decisions(records, members={0, 3}, steps=STEPS)
+    assert (found.lost, found.stopped) == (3, 3)
+    assert found.wrong_choices[:2] == (1, 2)
+    assert found.wrongful_stops[:2] == (1, 2)
+    assert found.steps == 2 * 200 + 125 + 100 + 100 + 50
+    assert found.steps_saved == 75 + 50
+    assert found.saved == pytest.approx(125 / (found.steps + 125))
+
+
+def test_a_front_member_is_a_wrongful_stop_only_by_the_stopped_run() -> None:
+    other = trial(0, [run(0, 100, 0.2), run(1, 100, 0.9)], 1, r0=(STOPPED, True))
+    assert decisions([other], members={0}, steps=STEPS).wrongful_stops[:2] == (0, 1)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_intervals_are_exact(count: int, of: int) -> None:
+    count = min(count, of)
+    wanted = binomtest(count, of).proportion_ci(0.95, method="exact")
+    found = share(count, of)
+    assert found.low == pytest.approx(wanted.low, abs=1e-9)
+    assert found.high == pytest.approx(wanted.high, abs=1e-9)
+
+
+def test_nothing_audited_has_no_rate() -> None:
+    assert share(0, 0) == (0, 0, None, None)
+    empty = decisions([], (), STEPS)
+    assert empty.saved == 0
+    assert empty.wrong_choices.low is None
