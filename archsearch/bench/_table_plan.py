@@ -18,13 +18,9 @@ from archsearch.canonical import campaign_key, readable
 from archsearch.costs import price
 from archsearch.errors import InputError
 from archsearch.mixers import specs
-from archsearch.protocol import TrainingConfig
 from archsearch.space import CampaignFile, load
 from archsearch.space.enumerate import assignments
 from archsearch.tasks.mqar import MQARConfig
-
-RATES: Final = (1e-3, 3e-3, 1e-2)
-"""Learning rates that every design is trained at."""
 
 SEEDS: Final = 2
 """Runs of a design at a rate."""
@@ -58,9 +54,14 @@ class Plan(NamedTuple):
     protocol: str
 
     @property
+    def rates(self) -> tuple[float, ...]:
+        """Learning rates that every design is trained at."""
+        return self.file.search.learning_rates
+
+    @property
     def runs(self) -> int:
         """How many there are when nothing is missing."""
-        return len(self.designs) * len(RATES) * SEEDS
+        return len(self.designs) * len(self.rates) * SEEDS
 
 
 def plan_of(directory: Path) -> Plan:
@@ -98,7 +99,7 @@ def plan_of(directory: Path) -> Plan:
         designs=tuple(found[keys[i]] for i in order),
         assignments=len(walked),
         refused=refused,
-        protocol=_protocol_digest(task, file.training),
+        protocol=_protocol_digest(task, file),
     )
 
 
@@ -136,10 +137,11 @@ def _check_reaches(path: Path, designs: Iterable[TableDesign], longest: int) -> 
         )
 
 
-def _protocol_digest(task: MQARConfig, training: TrainingConfig) -> str:
+def _protocol_digest(task: MQARConfig, file: CampaignFile) -> str:
     decisive = {
         "task": task.model_dump(mode="json"),
-        "training": training.model_dump(mode="json", include=set(_DECIDING)),
+        "training": file.training.model_dump(mode="json", include=set(_DECIDING)),
+        "rates": file.search.learning_rates,
     }
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

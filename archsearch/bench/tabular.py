@@ -17,7 +17,7 @@ from archsearch import journal
 from archsearch.bench._evaluations import FAILED
 from archsearch.bench._processes import TRAINING, Lost, run_each
 from archsearch.bench._table_front import convolutions_only, front_of, standings
-from archsearch.bench._table_plan import RATES, SEEDS, Plan, plan_of
+from archsearch.bench._table_plan import SEEDS, Plan, plan_of
 from archsearch.bench._table_text import card_text
 from archsearch.bench._table_worker import Answer, Task, carry_out
 from archsearch.bench.table import (
@@ -38,7 +38,7 @@ from archsearch.records import (
     RunSeed,
 )
 
-__all__ = ["JOURNAL", "RATES", "SEEDS", "Plan", "RunRow", "pack", "plan_of", "read", "record"]
+__all__ = ["JOURNAL", "SEEDS", "Plan", "RunRow", "pack", "plan_of", "read", "record"]
 
 JOURNAL: Final = "runs.jsonl"
 
@@ -48,6 +48,7 @@ class RunRow(NamedTuple):
 
     Attributes:
         key: The design's campaign key.
+        rate: Index of the learning rate.
         seed: Index of the seed.
         protocol: Of the plan that it belongs to.
         accuracy: By test cell; empty when the run failed or diverged.
@@ -58,6 +59,7 @@ class RunRow(NamedTuple):
 
     key: str
     digest: str
+    rate: int
     learning_rate: float
     seed: int
     protocol: str
@@ -75,7 +77,7 @@ class RunRow(NamedTuple):
     @property
     def place(self) -> RunKey:
         """Where it stands in the table."""
-        return self.key, RATES.index(self.learning_rate), self.seed
+        return self.key, self.rate, self.seed
 
 
 def record(
@@ -125,12 +127,12 @@ def read(plan: Plan, directory: Path) -> list[RunRow]:
 def _tasks(plan: Plan) -> Iterator[Task]:
     for design in plan.designs:
         for seed in range(SEEDS):
-            for rate in range(len(RATES)):
+            for rate in range(len(plan.rates)):
                 yield (design.key, rate, seed), _request(plan, design, rate, seed)
 
 
 def _request(plan: Plan, design: TableDesign, rate: int, seed: int) -> EvaluationRequest:
-    training = plan.file.training.model_copy(update={"learning_rate": RATES[rate]})
+    training = plan.file.training.model_copy(update={"learning_rate": plan.rates[rate]})
     # as in a campaign, designs share what they are tested on and nothing else: with equal batches
     # the luck of one would be that of all
     trial = int(design.key[:7], 16)
@@ -150,7 +152,8 @@ def _row(plan: Plan, task: Task, answer: Answer | Lost) -> RunRow:
     known: dict[str, Any] = {
         "key": key,
         "digest": request.architecture.digest,
-        "learning_rate": RATES[rate],
+        "rate": rate,
+        "learning_rate": plan.rates[rate],
         "seed": seed,
         "protocol": plan.protocol,
         "cpu_seconds": round(answer.cpu_seconds, 4),
@@ -242,7 +245,7 @@ def card_of(plan: Plan, rows: Sequence[RunRow]) -> Card:
     file = plan.file
     rows = [row for row in rows if row.outcome != FAILED]
     versions = Counter(tuple(sorted(row.versions.items())) for row in rows)
-    standing = standings(plan.designs, runs_of(rows), RATES)
+    standing = standings(plan.designs, runs_of(rows), plan.rates)
     floor = convolutions_only(standing)
     return Card(
         name=file.name,
@@ -250,7 +253,7 @@ def card_of(plan: Plan, rows: Sequence[RunRow]) -> Card:
         task=plan.task,
         priced_at=file.task.longest_test_length,
         training=file.training,
-        rates=RATES,
+        rates=plan.rates,
         seeds=SEEDS,
         assignments=plan.assignments,
         refused=plan.refused,

@@ -163,11 +163,12 @@ def _name(reader: Reader, node: Node | None) -> str | None:
 
 
 def _check_batch(reader: Reader, place: Place, training: TrainingConfig, task: MQARConfig) -> None:
-    longest = max(cell.length for cell in (*task.cells, *task.test_cells))
+    # of a longer test cell, one sequence is a batch
+    longest = max(cell.length for cell in task.cells)
     if training.batch_tokens < longest:
         text = (
-            f"{training.batch_tokens} is less than one sequence of the longest cell ({longest});"
-            f" must be at least {longest}"
+            f"{training.batch_tokens} is less than one sequence of the longest training cell"
+            f" ({longest}); must be at least {longest}"
         )
         reader.report(place, "training.batch_tokens", text)
 

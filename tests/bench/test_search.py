@@ -12,7 +12,7 @@ from archsearch.bench._table_front import front_of, standings
 from archsearch.bench.search import Truth, summarise
 from archsearch.bench.simulation import Method, TableWorker, VirtualExecutor, simulate
 from archsearch.bench.table import SPACE, Table, TableRun, load_table, write_table
-from archsearch.bench.tabular import RATES, SEEDS, card_of, plan_of
+from archsearch.bench.tabular import SEEDS, card_of, plan_of
 from archsearch.campaign.race import Move
 from archsearch.records import CurvePoint, Evaluation, RunOutcome, RunSeed, TrialOutcome
 from archsearch.space import CampaignFile, load
@@ -73,10 +73,10 @@ def made_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Campaig
     runs = {
         (d.key, rate, seed): made(d.key, rate, seed, d.price.flops)
         for d in plan.designs
-        for rate in range(len(RATES))
+        for rate in range(len(plan.rates))
         for seed in range(SEEDS)
     }
-    front = front_of(standings(plan.designs, runs, RATES), 0.1)
+    front = front_of(standings(plan.designs, runs, plan.rates), 0.1)
     card = card_of(plan, ()).model_copy(update={"convolutions_only": 0.1, "front": front})
     write_table(folder, card, plan.designs, runs)
     return load_table(folder), load(folder / SPACE)

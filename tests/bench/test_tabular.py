@@ -17,7 +17,7 @@ import pytest
 
 import archsearch.evaluate
 from archsearch.architecture import Architecture
-from archsearch.bench import _table_plan, _table_worker, tabular
+from archsearch.bench import _table_worker, tabular
 from archsearch.bench._table_front import convolutions_only, front_of, standings
 from archsearch.bench._table_plan import families_of, recorded_task
 from archsearch.bench.table import (
@@ -30,7 +30,7 @@ from archsearch.bench.table import (
     TableRun,
     load_table,
 )
-from archsearch.bench.tabular import JOURNAL, RATES, SEEDS, Plan, RunRow, plan_of
+from archsearch.bench.tabular import JOURNAL, SEEDS, Plan, RunRow, plan_of
 from archsearch.campaign.feasibility import priced, violations
 from archsearch.canonical import campaign_key
 from archsearch.cli import main
@@ -88,14 +88,15 @@ def invented(plan: Plan) -> list[RunRow]:
     """A row for every run, with numbers that need rounding; some diverge, some stop early."""
     rng = np.random.default_rng(1)
     rows = []
-    for n, (design_, rate, seed) in enumerate(itertools.product(plan.designs, RATES, range(SEEDS))):
+    runs = itertools.product(plan.designs, enumerate(plan.rates), range(SEEDS))
+    for n, (design_, (place, rate), seed) in enumerate(runs):
         outcome = ("finished", "solved", "diverged")[n % 3]
         points = 1 if outcome == "solved" else 2
         curve = tuple((2 * i + 2, float(rng.uniform(0, 9)), *_cells(rng)) for i in range(points))
         tested = _cells(rng) if outcome != "diverged" else ((), ())
         rows.append(
             RunRow(
-                design_.key, design_.digest, rate, seed, plan.protocol, outcome, 2 * points,
+                design_.key, design_.digest, place, rate, seed, plan.protocol, outcome, 2 * points,
                 *tested, curve, float(rng.uniform(1, 9)), float(rng.uniform(1, 9)),
                 float(rng.integers(10**9)), {"torch": "2"},
             )
@@ -178,7 +179,9 @@ def test_a_recording_goes_on_where_it_was_cut(folder: Path) -> None:
     first = record(folder, limit=3)
     plan = plan_of(folder)
     assert {row.key for row in first} == {plan.designs[0].key}
-    assert {(row.learning_rate, row.seed) for row in first} == {(rate, 0) for rate in RATES}
+    assert {(row.learning_rate, row.seed) for row in first} == {
+        (rate, 0) for rate in plan_of(folder).rates
+    }
     for row in first:
         assert (row.outcome, row.step, len(row.accuracy), len(row.curve)) == ("finished", 4, 2, 2)
         assert row.cpu_seconds > 0
@@ -283,15 +286,23 @@ def test_runs_of_something_else_are_refused(
     plan = plan_of(folder)
     with pytest.raises(StoreError, match=rf"runs\.jsonl:\d+: {message}"):
         tabular.read(plan, folder)
-    # a learning rate in the file decides nothing: the table has its own
-    (folder / SPACE).write_text(TEXT.replace("steps: 4,", "steps: 4, learning_rate: 0.5,"))
-    assert tabular.read(plan_of(folder), folder)
+    # a search is no part of a run, but for its rates
+    for text, same in (
+        ("search: {trials: 9, sampler: nsga2}", True),
+        ("search: {learning_rates: [1.0e-3, 3.0e-3]}", False),
+    ):
+        (folder / SPACE).write_text(TEXT + text)
+        if same:
+            assert tabular.read(plan_of(folder), folder)
+        else:
+            with pytest.raises(StoreError, match="another protocol"):
+                tabular.read(plan_of(folder), folder)
 
 
 def test_a_line_that_is_no_run_is_named(folder: Path) -> None:
     plan = plan_of(folder)
     good = json.dumps(invented(plan)[0]._asdict())
-    for bad in ("{", '{"key": "a"}', good.replace(f"{RATES[0]}", "0.5")):
+    for bad in ("{", '{"key": "a"}', good.replace('"rate": 0', '"rate": []')):
         (folder / JOURNAL).write_text(f"{good}\n{bad}\n")
         with pytest.raises(StoreError, match=r"runs\.jsonl:2: not a result of this study"):
             tabular.read(plan, folder)
@@ -309,7 +320,7 @@ def test_a_packed_table_is_what_was_recorded(folder: Path) -> None:
     assert card.cpu_seconds == pytest.approx(sum(r.cpu_seconds for r in rows), abs=0.1)
     assert table.designs == plan.designs
     for row in rows:
-        run = table.run(row.key, RATES.index(row.learning_rate), row.seed)
+        run = table.run(row.key, row.rate, row.seed)
         assert (run.outcome.value, run.step) == (row.outcome, row.step)
         assert (run.accuracy, run.train_flops) == (row.accuracy, row.train_flops)
         assert run.log_probability == pytest.approx(row.log_probability, abs=6e-5)
@@ -352,7 +363,7 @@ def test_what_is_missing_from_a_table_is_said(folder: Path) -> None:
     assert table.run(key, 0, 1).step == rows[1].step
     with pytest.raises(InputError, match="no design with the key 'none'"):
         table.run("none", 0, 0)
-    for rate, seed in ((-1, 0), (0, -1), (len(RATES), 0), (0, SEEDS)):
+    for rate, seed in ((-1, 0), (0, -1), (len(plan.rates), 0), (0, SEEDS)):
         with pytest.raises(IndexError):
             table.run(key, rate, seed)
     assert f"incomplete: {plan.runs - 1} of {plan.runs} runs" in (folder / "card.md").read_text()
@@ -393,6 +404,9 @@ def scored(validation: float, test: float, outcome: str = "finished") -> TableRu
     point = CurvePoint(step=2, train_loss=1.0, accuracy=(validation,), log_probability=(-1.0,))
     tested = (test,) if outcome != "diverged" else ()
     return TableRun(RunOutcome(outcome), 2, (point,), tested, tested, 1.0, 1.0, 1.0)
+
+
+RATES = (1e-3, 3e-3, 1e-2)
 
 
 def listed(key: str, architecture: Architecture) -> TableDesign:
@@ -452,7 +466,7 @@ def test_the_shipped_spaces_have_little_in_common() -> None:
     assert not {d.key for d in placed.designs} & {d.key for d in parallel.designs}
     assert not set(placed.task.cells) & set(parallel.task.cells)
     assert placed.task.vocab_size != parallel.task.vocab_size
-    assert _table_plan.RATES == RATES
+    assert len(placed.rates) == len(parallel.rates) == 3
 
 
 def test_the_command_records_shows_and_packs(
