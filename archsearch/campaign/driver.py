@@ -153,6 +153,7 @@ class Driver(Loop):
                 number = self._store.ask()
                 self._next_number = number + 1
                 self._propose(number, random=decision.action is Action.ASK_RANDOM)
+                self._fill()  # no worker waits until all of them have something to do
             elif decision.action is Action.WAIT:
                 if not self._collect():
                     return Ending(EndKind.CANCELLED, "cancelled by the user")
@@ -205,7 +206,6 @@ class Driver(Loop):
         record = self._proposer.draw(number, random=random)
         record = record.model_copy(update={"known": self._tally.last_order})
         if record.outcome is TrialOutcome.RUNNING:
-            self._store.note(record)
             self._go_on(record)
         else:
             self._finish(record)
@@ -226,12 +226,13 @@ class Driver(Loop):
             self._finish(self._judge.concluded(judged))
             return
         self._records[key_of(judged)] = judged
-        if judged.judgements != record.judgements and judged.reference is None:
+        if judged.reference is None:  # references begin again, and find their rungs
             self._store.note(judged)
         self._dispatcher.add(judged, moves)
 
     def _take(self, arrival: Arrival) -> None:
         record = self._records[arrival.key]
+        earlier = None
         changes: dict[str, object] = {"attempts": record.attempts + arrival.attempts}
         if isinstance(arrival.result, Failure):
             changes["failure"] = arrival.result
@@ -239,13 +240,13 @@ class Driver(Loop):
         else:
             earlier = record.runs.get(arrival.result.seed.run)
             record = race.with_rung(record.model_copy(update=changes), arrival.result)
-            if record.reference is None:  # references begin again, and find their rungs
-                self._store.note(record)
-                if earlier is not None:
-                    rungs.remove_rung(self._campaign, record, earlier)
         self._records[arrival.key] = record
         if not self._dispatcher.busy(arrival.key):
-            self._go_on(record)
+            self._go_on(record)  # notes it, or tells it
+        elif record.reference is None:
+            self._store.note(record)
+        if earlier is not None and record.reference is None:
+            rungs.remove_rung(self._campaign, record, earlier)
 
     # the end of a trial
 

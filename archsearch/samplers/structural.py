@@ -9,7 +9,6 @@ layer of its parent either, is drawn uniformly.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,11 +17,11 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from archsearch import pareto
 from archsearch.samplers._draft import Draft, Params, Space
+from archsearch.samplers._seen import seen
 
 RANDOM_TRIALS: Final = 16
 """Drawn uniformly before anything is bred."""
@@ -40,8 +39,6 @@ TOURNAMENT: Final = 3
 """Of so many possible parents, the one of least rank breeds."""
 REDRAWS: Final = 32
 """Children that may turn out to be known before a random draw takes their place."""
-REMEMBERED: Final = 1000
-"""Latest trials whose names may be drawn jointly: parents bred some of them, and share theirs."""
 CELLS: Final = 50
 """Less than 1/50 of an objective's range is no advantage: accuracies are noisy."""
 
@@ -65,11 +62,8 @@ class StructuralSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        seen: dict[str, BaseDistribution] = {}
-        for other in _earlier(study, trial)[-REMEMBERED:]:
-            seen.update(other.distributions)
-        # storages may return names in any order, and draws are made name by name
-        return {name: seen[name] for name in sorted(seen) if not seen[name].single()}
+        space = seen(study).space(trial.number)
+        return {name: space[name] for name in space if not space[name].single()}
 
     def sample_relative(
         self,
@@ -80,11 +74,11 @@ class StructuralSampler(BaseSampler):
         rng = np.random.default_rng(self._seed)
         if trial.number < RANDOM_TRIALS or rng.random() < RANDOM_SHARE:
             return {}
-        earlier = _earlier(study, trial)
-        parents, ranks = near_front(study.directions, earlier)
+        past = seen(study)
+        parents, ranks = near_front(past.losses(trial.number), past.trials)
         if not parents:
             return {}
-        known = [other.params.items() for other in earlier if other.params]
+        known = [answers for answers in past.answers(trial.number) if answers]
         for _ in range(REDRAWS):
             child = _child(parents, ranks, search_space, rng).params(search_space, rng)
             # the child holds answers to more than it will be asked: if all of a trial's are among
@@ -103,29 +97,21 @@ class StructuralSampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
 
-def _earlier(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    """What there was before the trial, which is in the list itself."""
-    return study.get_trials(deepcopy=False)[: trial.number]
-
-
 def near_front(
-    directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial]
+    losses: NDArray[np.float64], trials: Sequence[FrozenTrial]
 ) -> tuple[list[FrozenTrial], NDArray[np.int64]]:
     """Possible parents and their ranks: whole fronts until there are ``NEAR_FRONT`` of them.
 
     Args:
-        directions: Of the two objectives.
-        trials: Of any state.
+        losses: (n, 2); NaN for trials that are not complete.
+        trials: Of any state; the first n are looked at.
 
     Returns:
         Feasible complete trials in the order in which they were given, and 0 for those on the
         front, 1 for those on the front without these, and so on. Of more than ``FOREMOST`` trials
         only the foremost are ranked, all on a grid of ``CELLS`` cells a range.
     """
-    signs = np.array([1.0 if way is StudyDirection.MINIMIZE else -1.0 for way in directions])
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    losses = np.array([trial.values for trial in complete]).reshape(-1, 2) * signs
-    chosen = np.array(_foremost(losses, complete), dtype=np.int64)
+    chosen = _foremost(losses, trials)
     if not chosen.size:
         return [], chosen
     losses = losses[chosen]
@@ -134,31 +120,30 @@ def near_front(
     ranks = pareto.ranks(grid)
     last = np.sort(ranks)[min(NEAR_FRONT, len(ranks)) - 1]
     near = np.flatnonzero(ranks <= last)
-    return [complete[i] for i in chosen[near]], ranks[near]
+    return [trials[i] for i in chosen[near]], ranks[near]
 
 
-def _foremost(losses: NDArray[np.float64], trials: Sequence[FrozenTrial]) -> list[int]:
+def _foremost(losses: NDArray[np.float64], trials: Sequence[FrozenTrial]) -> NDArray[np.int64]:
     """Indices, in order, of feasible trials: fronts until there are ``FOREMOST`` of them.
 
     Constraints are read of those only that would be on a front: reading all would take longer than
     everything else that an ask does.
     """
-    second = losses[:, 1].tolist()
     # whatever dominates a trial stands before it
     order = np.lexsort((losses[:, 1], losses[:, 0]))
-    left = order[np.isfinite(losses[order]).all(axis=1)].tolist()
-    found: list[int] = []
-    while left and len(found) < FOREMOST:
-        best = math.inf
-        dominated = []
-        for i in left:
-            if second[i] >= best:
-                dominated.append(i)
-            elif all(excess <= 0 for excess in trials[i].constraints.values()):
-                best = second[i]
-                found.append(i)
-        left = dominated
-    return sorted(found)
+    left = order[np.isfinite(losses[order]).all(axis=1)]
+    found = np.zeros(0, dtype=np.int64)
+    while left.size and found.size < FOREMOST:
+        second = losses[left, 1]
+        front = second < np.append(np.inf, np.minimum.accumulate(second)[:-1])
+        feasible = [max(trials[i].constraints.values(), default=0.0) <= 0 for i in left[front]]
+        if all(feasible):
+            found = np.append(found, left[front])
+            left = left[~front]
+        else:  # what they hid may be on this front
+            front[front] = ~np.array(feasible)
+            left = left[~front]
+    return np.sort(found)
 
 
 def _child(

@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 from archsearch import pareto
 from archsearch.architecture import Architecture
 from archsearch.samplers import structural
+from archsearch.samplers._seen import losses_of
 from archsearch.samplers.structural import CELLS, FOREMOST, NEAR_FRONT, RANDOM_TRIALS, near_front
 from archsearch.space import load, loads
 from archsearch.space.sample import RandomSuggest
@@ -78,7 +79,7 @@ def share_near_a_parent(sampler: str) -> float:
     def tell(design: Architecture, trial: optuna.Trial) -> list[float]:
         if trial.number >= RANDOM_TRIALS:
             earlier = [t for t in made.get_trials(deepcopy=False) if t.number < trial.number]
-            parents, _ = near_front(DIRECTIONS, earlier)
+            parents, _ = near_front(losses_of(DIRECTIONS, earlier), earlier)
             near.append(min(difference(trial.params, parent.params) for parent in parents) <= 3)
         long = sum(block.sequence.name == "base_conv" for block in design.blocks)
         return [float(design.d_model + long), float(len(design.blocks))]
@@ -103,7 +104,7 @@ def test_an_infeasible_trial_is_no_parent_however_good() -> None:
         add(made, flags(10), None, FLAGS, state=state)
     add(made, flags(10), [float("inf"), 6.0], FLAGS)
     assert max(sum(params.values()) for params in bred(made)) < 8
-    parents, ranks = near_front(DIRECTIONS, made.trials)
+    parents, ranks = near_front(losses_of(DIRECTIONS, made.trials), made.trials)
     assert [trial.number for trial in parents] == list(range(RANDOM_TRIALS))
     assert not ranks.any()
 
@@ -124,7 +125,7 @@ def test_parents_are_whole_fronts_of_the_foremost_feasible(count: int) -> None:
         create_trial(values=row.tolist(), constraints={"a": -1.0, "b": over})
         for row, over in zip(values, excess.tolist(), strict=True)
     ]
-    parents, found = near_front(DIRECTIONS, trials)
+    parents, found = near_front(losses_of(DIRECTIONS, trials), trials)
 
     feasible = np.flatnonzero(excess <= 0)
     losses = values[feasible] * [-1, 1]
@@ -145,7 +146,8 @@ def test_parents_are_whole_fronts_of_the_foremost_feasible(count: int) -> None:
 def test_noise_in_accuracy_makes_no_front() -> None:
     noisy = [create_trial(values=[0.010 + 0.0004 * i, 6.0 + i / 10]) for i in range(20)]
     solved = create_trial(values=[0.995, 8.0])
-    parents, ranks = near_front(DIRECTIONS, [*noisy, solved])
+    trials = [*noisy, solved]
+    parents, ranks = near_front(losses_of(DIRECTIONS, trials), trials)
     assert [parents[i] for i in np.flatnonzero(ranks == 0)] == [noisy[0], solved]
 
 
@@ -234,6 +236,36 @@ def test_a_half_drawn_trial_is_finished_as_it_would_have_been() -> None:
         assert len(adopted.params) == kept
         assert space.sample(suggest(again, adopted, "structural")) == whole
         assert adopted.params == trial.params
+
+
+def test_what_was_read_as_it_came_is_as_what_is_read_at_once() -> None:
+    """Trials end in another order than they begin, and some never do."""
+    space = load(HYBRID).space
+    rng = np.random.default_rng(3)
+    made = new_study()
+    sampler = structural.create(5)
+    under_way: list[optuna.Trial] = []
+    joint = 0
+    for _ in range(120):
+        trial = made.ask()
+        running = made.get_trials(deepcopy=False)[trial.number]
+        found = [sampler.infer_relative_search_space(made, running)]
+        found.append(sampler.sample_relative(made, running, found[0]))
+        copied = new_study()
+        copied.add_trials(made.trials)
+        assert found[0] == sampler.infer_relative_search_space(copied, running)
+        assert found[1] == sampler.sample_relative(copied, running, found[0])
+        joint += bool(found[1])
+        design = space.sample(suggest(made, trial, "structural"))
+        trial.set_constraint("valid", float(rng.random() - 0.8))
+        under_way.append(trial)
+        while len(under_way) > 4:
+            ended = under_way.pop(int(rng.integers(len(under_way))))
+            if rng.random() < 0.2:
+                made.tell(ended, state=TrialState.FAIL)
+            else:
+                made.tell(ended, [rng.random(), float(design.d_model)])
+    assert joint > 60
 
 
 TOY = """\
