@@ -20,7 +20,7 @@ class TrainingConfig(BaseModel):
 
     Attributes:
         steps: Optimizer steps of the full budget; also the horizon of the schedule.
-        batch_tokens: Tokens of a batch, whatever its cell; at least one sequence of a training cell.
+        batch_tokens: Tokens of a batch, whatever its cell; no fewer than a training sequence has.
         learning_rate: Peak of the schedule.
         warmup_fraction: Share of the steps with a linearly rising rate; cosine to zero after it.
         weight_decay: AdamW's, on the weights of linear maps, embeddings and masked mixers only.

@@ -47,19 +47,28 @@ class VirtualExecutor(Executor):
     Args:
         carry_out: Answers a request.
         workers: Requests at a time.
+        timer: Of what the driver needs: its processor time, or the clock's where it waits for
+            more than the processor.
 
     Attributes:
-        busy_seconds: Of all workers, virtual.
+        driver_seconds: That the driver needed until the last poll.
     """
 
-    def __init__(self, carry_out: Callable[[EvaluationRequest], Carried], workers: int) -> None:
+    def __init__(
+        self,
+        carry_out: Callable[[EvaluationRequest], Carried],
+        workers: int,
+        timer: Callable[[], float] = time.process_time,
+    ) -> None:
         self._carry_out = carry_out
         self._workers = workers
+        self._timer = timer
         self._tickets = 0
         self._ends: list[tuple[float, int, Evaluation | Failure]] = []
+        self._busy: list[tuple[float, float]] = []
         self._clock = 0.0
-        self._mark = time.process_time()
-        self.busy_seconds = 0.0
+        self._mark = timer()
+        self.driver_seconds = 0.0
 
     @property
     def slots(self) -> int:
@@ -67,7 +76,11 @@ class VirtualExecutor(Executor):
 
     def now(self) -> float:
         """Virtual seconds, what the driver needed so far included."""
-        return self._clock + time.process_time() - self._mark
+        return self._clock + self._timer() - self._mark
+
+    def busy_until(self, seconds: float) -> float:
+        """Of all workers together, on the virtual clock."""
+        return sum(max(0.0, min(end, seconds) - begin) for begin, end in self._busy)
 
     def submit(self, request: EvaluationRequest) -> int:
         began = self.now()
@@ -76,19 +89,20 @@ class VirtualExecutor(Executor):
         self._mark += self.now() - began
         self._tickets += 1
         heapq.heappush(self._ends, (began + seconds, self._tickets, result))
-        self.busy_seconds += seconds
+        self._busy.append((began, began + seconds))
         return self._tickets
 
     def poll(self, timeout_seconds: float) -> list[Answer]:
         now = self.now()
         if not self._ends:
             return []
+        self.driver_seconds += now - self._clock
         now = max(now, self._ends[0][0])
         answers = []
         while self._ends and self._ends[0][0] <= now:
             _, ticket, result = heapq.heappop(self._ends)
             answers.append(Answer(ticket, result))
-        self._clock, self._mark = now, time.process_time()
+        self._clock, self._mark = now, self._timer()
         return answers
 
     def cancel(self) -> None:
@@ -241,7 +255,9 @@ class _TimedStore(Store):
                 self.stop.draining = True
 
 
-class _Quiet:
+class Quiet:
+    """An observer that shows nothing."""
+
     def event(self, text: str) -> None:
         pass
 
@@ -280,13 +296,13 @@ def simulate(
         campaign = Campaign.create(file, Path(folder), settings)
         with closing(_store(campaign, table)) as store:
             store.executor, store.stop, store.enough, store.told = executor, stop, enough, []
-            driver = Driver(campaign, store, executor, _Quiet(), stop, WorkerSettings())
+            driver = Driver(campaign, store, executor, Quiet(), stop, WorkerSettings())
             driver.run()
     seconds = executor.now()
     return Simulated(
         told=store.told,
         seconds=seconds,
-        busy=executor.busy_seconds / (seconds * workers),
+        busy=executor.busy_until(seconds) / (seconds * workers),
         driver_seconds=time.process_time() - began,
     )
 

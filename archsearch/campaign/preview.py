@@ -225,7 +225,7 @@ def _evenly(items: Sequence[Priced], count: int) -> list[Priced]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def _race_length(file: CampaignFile) -> float:
+def race_length(file: CampaignFile) -> float:
     """Of a trial, in whole runs."""
     first = rungs(file.training, file.search.rungs)[0] / file.training.steps
     return 1 + (len(file.search.learning_rates) - 1) * first
@@ -253,7 +253,7 @@ def estimate_time(
         if sample.design.digest not in known:
             known[sample.design.digest] = trial_seconds(sample.design, file.task, file.training)
     cheap, median, dear = (known[sample.design.digest] for sample in found.extremes)
-    race = _race_length(file)
+    race = race_length(file)
     cheap, median, dear = race * cheap, race * median, race * dear
     workers = workers or num_workers()
     chosen = reference_widths(file, file.search.reference_widths)

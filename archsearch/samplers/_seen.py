@@ -90,4 +90,5 @@ def losses_of(
     signs = np.array([1.0 if way is StudyDirection.MINIMIZE else -1.0 for way in directions])
     nothing = [np.nan] * len(signs)
     values = [t.values if t.state is TrialState.COMPLETE else nothing for t in trials]
-    return np.array(values, dtype=np.float64).reshape(-1, len(signs)) * signs
+    losses: NDArray[np.float64] = np.array(values, dtype=np.float64).reshape(-1, len(signs)) * signs
+    return losses

@@ -9,10 +9,11 @@ from archsearch.storage.read import (
     read_records,
 )
 from archsearch.storage.store import Store, confirm_name
-from archsearch.storage.urls import MEMORY, default_url, redacted, url_problems
+from archsearch.storage.urls import MEMORY, SQLITE_FILE, default_url, redacted, url_problems
 
 __all__ = [
     "MEMORY",
+    "SQLITE_FILE",
     "Store",
     "confirm_name",
     "default_url",

@@ -16,6 +16,7 @@ SUBCOMMANDS = (
     "recall",
     "tabular",
     "search",
+    "driver",
 )
 """In the order of the help."""
 
