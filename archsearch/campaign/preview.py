@@ -24,6 +24,9 @@ NUM_SAMPLES = 1000
 LEAST_SHARE = 0.01
 """Below this share of feasible designs the search wastes its proposals: a warning."""
 
+CONTENDERS = 12
+"""Designs on a front or near it, for estimates: how many there will be is what is searched for."""
+
 _METRICS = ("flops", "flops_executed", "params", "state_floats")
 
 
@@ -69,6 +72,7 @@ class TimeEstimate(NamedTuple):
         references: Number of reference runs.
         workers: Runs at a time.
         campaign: All references and trials; None without a number of trials or a time budget.
+        confirmation: Fresh seeds of the references and of ``CONTENDERS`` designs, afterwards.
     """
 
     trials: tuple[float, float, float]
@@ -76,6 +80,7 @@ class TimeEstimate(NamedTuple):
     references: int
     workers: int
     campaign: float | None
+    confirmation: float
 
 
 class Preview(NamedTuple):
@@ -253,17 +258,19 @@ def estimate_time(
         if sample.design.digest not in known:
             known[sample.design.digest] = trial_seconds(sample.design, file.task, file.training)
     cheap, median, dear = (known[sample.design.digest] for sample in found.extremes)
-    race = race_length(file)
-    cheap, median, dear = race * cheap, race * median, race * dear
     workers = workers or num_workers()
     chosen = reference_widths(file, file.search.reference_widths)
     references = len(chosen) * len(found.references)
+    confirmation = file.search.confirm_seeds * (references + CONTENDERS) * median / workers
+    if file.search.confirm_minutes is not None:
+        confirmation = min(confirmation, 60 * file.search.confirm_minutes)
+    race = race_length(file)
+    cheap, median, dear = race * cheap, race * median, race * dear
     limits = []
     if file.search.trials is not None:
         # the median twice: most designs lie near it
         limits.append((references + file.search.trials) * (cheap + 2 * median + dear) / 4 / workers)
     if file.search.time_budget_minutes is not None:
         limits.append(60 * file.search.time_budget_minutes)
-    return TimeEstimate(
-        (cheap, median, dear), median, references, workers, min(limits) if limits else None
-    )
+    campaign = min(limits) if limits else None
+    return TimeEstimate((cheap, median, dear), median, references, workers, campaign, confirmation)

@@ -198,6 +198,7 @@ def _show_designs(title: str, designs: Mapping[str, Priced], label: str) -> None
 
 
 def _time_pairs(times: TimeEstimate) -> list[tuple[str, str]]:
+    from archsearch.campaign.preview import CONTENDERS
     from archsearch.cli._text import count, duration
 
     cheap, median, dear = (duration(seconds) for seconds in times.trials)
@@ -210,6 +211,14 @@ def _time_pairs(times: TimeEstimate) -> list[tuple[str, str]]:
                 "campaign",
                 f"about {duration(times.campaign)} with {count(times.workers, 'worker')},"
                 f" {times.references} references included",
+            )
+        )
+    if times.confirmation > 0:
+        pairs.append(
+            (
+                "confirmation",
+                f"then about {duration(times.confirmation)}, if {CONTENDERS} designs lie on the"
+                " front or near it",
             )
         )
     return pairs

@@ -25,6 +25,16 @@ TURNS: Final[tuple[SamplerFactory, ...]] = (
 )
 """Half of all trials are bred, a quarter modelled, a quarter drawn: trial k by ``TURNS[k % 4]``."""
 
+MODELLED: Final = 2000
+"""Trials from which on those to be modelled are bred as well: TPE's time grows with what it has
+seen, to half a second and more by then."""
+
+
+def turn_of(number: int) -> SamplerFactory:
+    """Whose turn a trial is."""
+    turn = TURNS[number % len(TURNS)]
+    return structural.create if turn is tpe.create and number >= MODELLED else turn
+
 
 class PortfolioSampler(BaseSampler):
     """Leaves each trial to the sampler whose turn it is.
@@ -35,12 +45,12 @@ class PortfolioSampler(BaseSampler):
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._members: dict[int, BaseSampler] = {}
+        self._members: dict[SamplerFactory, BaseSampler] = {}
 
     def _member(self, trial: FrozenTrial) -> BaseSampler:
-        turn = trial.number % len(TURNS)
+        turn = turn_of(trial.number)
         if turn not in self._members:
-            self._members[turn] = TURNS[turn](self._seed)
+            self._members[turn] = turn(self._seed)
         return self._members[turn]
 
     def infer_relative_search_space(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from archsearch.campaign.feasibility import INVALID, violations
-from archsearch.campaign.preview import estimate_time, preview
+from archsearch.campaign.preview import CONTENDERS, estimate_time, preview, race_length
 from archsearch.costs import flops_at
 from archsearch.errors import InputError
 from archsearch.estimate import trial_seconds
@@ -145,6 +146,11 @@ def test_the_time_is_estimated_by_training_a_little() -> None:
     assert times.campaign == pytest.approx(
         16 * (times.trials[0] + 2 * times.trials[1] + times.trials[2]) / 4 / 2
     )
+    run_seconds = times.trial / race_length(file)
+    assert times.confirmation == pytest.approx(3 * (6 + CONTENDERS) * run_seconds / 2)
+    for changes, longest in (({"confirm_seeds": 0}, 0.0), ({"confirm_minutes": 1e-6}, 6e-5)):
+        other = replace(file, search=file.search.model_copy(update=changes))
+        assert estimate_time(other, found, workers=2).confirmation == pytest.approx(longest)
 
 
 def test_a_trial_is_its_steps_validations_and_test(monkeypatch: pytest.MonkeyPatch) -> None:

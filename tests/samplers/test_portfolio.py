@@ -18,6 +18,9 @@ SPACE = load(next(path for path in SPACES if path.stem == "quickstart")).space
 
 def test_half_are_bred_a_quarter_modelled_a_quarter_drawn() -> None:
     assert [portfolio.TURNS.count(m.create) for m in (structural, tpe, random)] == [2, 1, 1]
+    late = [portfolio.turn_of(portfolio.MODELLED + k) for k in range(len(portfolio.TURNS))]
+    assert [late.count(m.create) for m in (structural, tpe, random)] == [3, 0, 1]
+    assert portfolio.turn_of(portfolio.MODELLED - 3) is tpe.create
 
 
 @pytest.mark.parametrize("number", range(40, 40 + 2 * len(portfolio.TURNS)))
