@@ -44,18 +44,23 @@ def read(path: Path, parse: Callable[[dict[str, Any]], Row]) -> list[Row]:
     return rows
 
 
-def prepare(path: Path) -> None:
+def prepare(path: Path, *, ours: bool = False) -> None:
     """Makes the file, or cuts off a line that was not written to its end.
 
+    Args:
+        path: JSON lines.
+        ours: Nobody else has named it, so that a single line without its end is a torn one, even
+            where nothing but the end is missing.
+
     Raises:
-        StoreError: The file cannot be written.
+        StoreError: The file cannot be written, or is something else.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
             file.seek(0)
             text = file.read()
-            if b"\n" not in text and not _is_torn(text):
+            if not ours and b"\n" not in text and not _is_torn(text):
                 raise StoreError(f"{path}: is no study; give another file")
             file.truncate(text.rfind(b"\n") + 1)
             os.fsync(file.fileno())
@@ -69,7 +74,7 @@ def _is_torn(line: bytes) -> bool:
     try:
         json.loads(line)
     except ValueError:
-        return not line or line.startswith(b'{"')
+        return line.startswith(b'{"') or b'{"'.startswith(line)
     return False
 
 

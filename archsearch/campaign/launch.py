@@ -76,7 +76,7 @@ def launch(
             on_started()
             worker = WorkerSettings(
                 threads=how.options.cpus_per_trial,
-                memory_limit_bytes=_memory_limit_bytes(how, executor.slots),
+                memory_limit_bytes=memory_limit_of(how, executor.slots),
                 device=how.device,
             )
             with store.guarded():
@@ -117,7 +117,7 @@ def work(
     return confirmed._replace(reason=f"{searched.reason}; confirmation: {confirmed.reason}")
 
 
-def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:
+def memory_limit_of(how: LaunchOptions, slots: int) -> int | None:
     """An equal share of this machine; other machines are not ours to judge."""
     if how.options.address is not None:
         return None

@@ -23,11 +23,11 @@ from archsearch.errors import ArchsearchError, suggestion
 
 COMMANDS = (
     "run", "resume", "confirm", "status", "front", "show", "export", "replay", "train", "space",
-    "mixers", "bench",
+    "calibrate", "mixers", "bench",
 )  # fmt: skip
 """In the order of the help."""
 
-_LONG = frozenset(("run", "resume", "confirm", "train", "space", "bench"))
+_LONG = frozenset(("run", "resume", "confirm", "train", "space", "calibrate", "bench"))
 """Commands that train, and so run for more than a moment."""
 
 INTERRUPTED = 130

@@ -154,6 +154,22 @@ def warn(text: str) -> None:
     print(f"archsearch: warning: {text}", file=sys.stderr)
 
 
+def warn_of_calibration(file: CampaignFile, path: Path, out: Path | None) -> None:
+    """One line, unless the space was calibrated and found to tell designs apart.
+
+    Args:
+        file: As the command line has changed it.
+        path: Where it is.
+        out: The campaign's folder, if it was named: calibrations may lie beside it, too.
+    """
+    from archsearch.campaign.calibrate import caution
+
+    roots = (RESULTS,) if out is None else (out.parent, RESULTS)
+    found = caution(file, path, roots)
+    if found is not None:
+        warn(found)
+
+
 def begin(file: CampaignFile, fixed: Settings, how: LaunchOptions, out: Path | None) -> int:
     """Makes the campaign's folder and runs it; returns the exit code."""
     directory = claim_directory(out) if out is not None else next_directory(file.name, RESULTS)
@@ -189,7 +205,7 @@ def _drive(
     display.event(f"campaign {campaign.directory}")
     received: list[int] = []
     try:
-        with _signals(stop, received) as install:
+        with signals(stop, received) as install:
             ending = launch(
                 campaign, how, display, stop, changes=changes, on_started=install, search=search
             )
@@ -201,13 +217,13 @@ def _drive(
     go_on_with = (resume_command if search else confirm_command)(campaign.directory)
     _closing_words(campaign, ending, front, records, go_on_with)
     if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
-        return _SIGNAL_EXIT.get(signal.Signals(received[0]), 130) if received else 130
+        return exit_code(received)
     _complain_of_failure(ending, front, records, go_on_with)
     return 0
 
 
 @contextmanager
-def _signals(stop: Stop, received: list[int]) -> Iterator:  # type: ignore[type-arg]
+def signals(stop: Stop, received: list[int]) -> Iterator:  # type: ignore[type-arg]
     """Ctrl-C once drains, twice cancels; SIGTERM drains for less than a batch system's patience."""
     timer = threading.Timer(_TERM_GRACE_SECONDS, lambda: setattr(stop, "cancelled", True))
     timer.daemon = True
@@ -232,6 +248,11 @@ def _signals(stop: Stop, received: list[int]) -> Iterator:  # type: ignore[type-
         timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def exit_code(received: list[int]) -> int:
+    """Of what was ended by the first of these signals."""
+    return _SIGNAL_EXIT.get(signal.Signals(received[0]), 130) if received else 130
 
 
 def _closing_words(

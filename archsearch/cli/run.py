@@ -86,8 +86,10 @@ def run(
 
     chosen = _session.with_settings(campaign_file, settings)
     if dry_run:
+        _session.warn_of_calibration(chosen, file, out)
         show_preview(chosen, workers=1 if executor == "serial" else workers)
         return
     for warning in preview(chosen, num_examples=0).warnings:
         _session.warn(warning)
+    _session.warn_of_calibration(chosen, file, out)
     raise typer.Exit(_session.begin(campaign_file, settings, how, out))

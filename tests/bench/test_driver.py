@@ -11,6 +11,7 @@ from archsearch.bench import driver
 from archsearch.bench.driver import Load
 from archsearch.bench.simulation import VirtualExecutor
 from archsearch.cli import main
+from archsearch.errors import ClusterError
 from tests.helpers import made_up, request
 
 SPACE = """
@@ -101,6 +102,7 @@ def test_the_command_shows_and_lists(file: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_space_without_so_many_designs_is_said(file: Path) -> None:
-    few = SPACE.replace("[8, 16, 24, 32, 48, 64, 96, 128]", "8").replace("[2, 3, 4]", "1")
-    file.write_text(few.replace("depth: {choice: 1}", "depth: 1").replace("{choice: 8}", "8"))
-    assert main(["bench", "driver", str(file), "--trials", "99", "--workers", "2"]) != 0
+    few = SPACE.replace("{choice: [8, 16, 24, 32, 48, 64, 96, 128]}", "8")
+    file.write_text(few.replace("{choice: [2, 3, 4]}", "1"))
+    with pytest.raises(ClusterError, match=r"3 of 99 trials: .*the space is exhausted"):
+        driver.drive(Load(str(file), "random", 2, 99, 300.0))

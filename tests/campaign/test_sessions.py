@@ -18,7 +18,7 @@ from archsearch.campaign.config import SETTINGS_FILE, SPACE_FILE, Campaign
 from archsearch.campaign.progress import Stop
 from archsearch.evaluate import evaluate
 from archsearch.records import TrialRecord
-from archsearch.storage import read_records
+from archsearch.storage import read_confirmations, read_records
 from tests.conftest import ROOT
 from tests.helpers import Inline, drive, everything, made_up, new_campaign, study_of, tiny_text
 
@@ -37,8 +37,8 @@ def begin(*arguments: str | Path, executor: str = "serial") -> subprocess.Popen[
     )
 
 
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    text, _ = process.communicate(timeout=PATIENCE)
+def end(process: subprocess.Popen[str], patience: float = PATIENCE) -> tuple[int, str]:
+    text, _ = process.communicate(timeout=patience)
     return process.returncode, text
 
 
@@ -135,6 +135,34 @@ def test_three_kills_with_ray_lose_nothing_that_was_told(tmp_path: Path) -> None
         assert found[number].params == record.params
         assert found[number].outcome is record.outcome
     assert trained(folder) == 20
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_deterministic_campaigns_of_1_2_and_4_ray_workers_are_one(tmp_path: Path) -> None:
+    """Races, stops, confirmation and a kill with them; Ray answers in whatever order it likes."""
+    text = tiny_text("tpe", 6).replace("learning_rate: 3e-3,", "").replace("steps: 4", "steps: 16")
+    text = text.replace("stopping: none", "stopping: front, deterministic: true, lag: 4")
+    file = write(tmp_path, text.replace("confirm_seeds: 0", "confirm_seeds: 2"))
+    found = []
+    for workers in ("1", "2", "4"):
+        folder = tmp_path / workers
+        process = begin("run", file, "--out", folder, "--workers", workers, executor="ray")
+        if workers == "4":
+            wait_until(lambda folder=folder: trained(folder) >= 2, process)
+            os.killpg(process.pid, signal.SIGKILL)
+            end(process)
+            process = begin("resume", folder, "--workers", "2", executor="ray")
+        code, said = end(process, 5 * PATIENCE)
+        assert code == 0, said
+        campaign = Campaign.open(folder)
+        confirmed = read_confirmations(campaign.storage_url, campaign.settings.study)
+        fresh = sorted(
+            (c.number, c.seed, [t.accuracy for t in c.evaluation.test]) for c in confirmed
+        )
+        assert fresh
+        found.append((*everything(campaign), fresh))
+    assert found[1:] == found[:1] * 2
 
 
 def running(folder: Path) -> bool:

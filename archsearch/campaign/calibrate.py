@@ -1,0 +1,336 @@
+"""Carries a calibration out and keeps it, under a key that spaces of the same protocol share.
+
+<results>/calibrations/<name>-<key>/
+    runs.jsonl         every run that ended, one sealed line each, synced before the next begins
+    calibration.json   what they say, sealed; there once no run is missing
+    lock               of the process that is at work
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from archsearch import journal
+from archsearch.campaign import policy
+from archsearch.campaign.calibration.conclude import conclude
+from archsearch.campaign.calibration.plan import CalibrationPlan, missing, plan_of
+from archsearch.campaign.calibration.records import Calibration, CalibrationRun, Place
+from archsearch.campaign.config import write_atomically
+from archsearch.campaign.dispatch import WorkerSettings
+from archsearch.campaign.estimates import score_of
+from archsearch.campaign.launch import LaunchOptions, memory_limit_of
+from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop
+from archsearch.errors import ArchsearchError, InputError, StoreError
+from archsearch.execution import executors
+from archsearch.execution.base import Executor
+from archsearch.records import Evaluation, EvaluationRequest, Failure, now_text, seal, unseal
+from archsearch.records.base import checksum
+from archsearch.space import CampaignFile
+
+CALIBRATIONS: Final = "calibrations"
+JOURNAL: Final = "runs.jsonl"
+CALIBRATION: Final = "calibration.json"
+
+_POLL_SECONDS = 1.0
+
+
+def folder_of(plan: CalibrationPlan, results: Path) -> Path:
+    """Where a calibration is kept: where one of its key is, whatever its space was called.
+
+    Args:
+        plan: Of the calibration.
+        results: The folder of all results; need not exist.
+    """
+    root = results / CALIBRATIONS
+    found = sorted(root.glob(f"*-{plan.key}"))
+    return found[0] if found else root / f"{plan.file.name}-{plan.key}"
+
+
+# what is kept
+
+
+def read_runs(plan: CalibrationPlan, folder: Path) -> list[CalibrationRun]:
+    """The last of each run that is kept; those of other seeds than the plan's, too.
+
+    Raises:
+        StoreError: A line is damaged, or of another calibration.
+    """
+    path = folder / JOURNAL
+    runs: dict[Place, CalibrationRun] = {}
+    for number, run in enumerate(journal.read(path, _parsed), 1):
+        design = plan.designs.get(run.name)
+        if run.key != plan.key or design is None or run.digest != design.digest:
+            raise StoreError(
+                f"{path}:{number}: is a run of another calibration; remove the line to have it run"
+                " again"
+            )
+        runs[run.place] = run
+    return list(runs.values())
+
+
+def _parsed(sealed: dict[str, Any]) -> CalibrationRun:
+    if checksum(sealed["record"]) != sealed["sha256"]:
+        raise ValueError("the checksum does not match")
+    return CalibrationRun.model_validate(sealed["record"])
+
+
+def keep_run(folder: Path, run: CalibrationRun) -> None:
+    """Adds a run durably.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    body = run.model_dump(mode="json")
+    journal.append(folder / JOURNAL, {"sha256": checksum(body), "record": body})
+
+
+def keep(folder: Path, calibration: Calibration) -> None:
+    """Writes what the runs say: the old file or the new one exists, never half of one.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    path = folder / CALIBRATION
+    try:
+        write_atomically(path, seal(calibration) + "\n")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """What is kept of a calibration that was completed; None if there is none.
+
+    Raises:
+        StoreError: It is damaged.
+    """
+    path = folder / CALIBRATION
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read ({error})") from None
+    return unseal(Calibration, text, str(path))
+
+
+def calibrate_command(file: Path) -> str:
+    """What calibrates a space, or continues to."""
+    return f"archsearch calibrate {shlex.quote(str(file))}"
+
+
+def caution(file: CampaignFile, path: Path, roots: Iterable[Path]) -> str | None:
+    """What who begins a campaign ought to know of its calibration; None if all is well.
+
+    Args:
+        file: The campaign file.
+        path: Where it is.
+        roots: Folders of results in which a calibration may be kept.
+    """
+    plan, command = plan_of(file), calibrate_command(path)
+    for root in roots:
+        try:
+            found = read_calibration(folder_of(plan, root))
+        except ArchsearchError as error:
+            return f"{error.problems[0]}; make it again with '{command}'"
+        if found is None:
+            continue
+        if found.discriminates:
+            return None
+        why = "; ".join(f.proposal for f in found.findings if f.verdict == "fail" and f.proposal)
+        return (
+            f"by its calibration this space does not tell designs apart"
+            f"{f' ({why})' if why else ''}; see '{command}'"
+        )
+    return f"never calibrated; '{command}' says whether cells and budget tell designs apart"
+
+
+# the loop
+
+
+def calibrate(
+    plan: CalibrationPlan,
+    folder: Path,
+    how: LaunchOptions,
+    observer: Observer,
+    stop: Stop,
+    *,
+    on_started: Callable[[], None] = lambda: None,
+) -> Ending:
+    """Makes the runs that are missing, and keeps what they say once none is.
+
+    Args:
+        plan: What is to be run.
+        folder: Made if need be.
+        how: Executor and its options.
+        observer: Is told what happens.
+        stop: How the user ends it.
+        on_started: Called when the executor runs: Ray sets signal handlers, ours come after.
+
+    Raises:
+        CampaignHeldError: Another process is at work there.
+        ClusterError: The executor cannot be started or is gone.
+        InputError: The folder cannot be made.
+        StoreError: The folder is damaged or not writable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror}); choose another folder with --results"
+        ) from None
+    with CampaignLock(folder):
+        if any(missing(plan, read_runs(plan, folder))):
+            with executors.get(how.executor)(how.options) as executor:
+                on_started()
+                worker = WorkerSettings(
+                    threads=how.options.cpus_per_trial,
+                    memory_limit_bytes=memory_limit_of(how, executor.slots),
+                    device=how.device,
+                )
+                ending = Calibrator(plan, folder, executor, observer, stop, worker).run()
+        else:
+            ending = Ending(EndKind.FINISHED, "all runs were made before")
+        if ending.kind is EndKind.FINISHED:
+            keep(folder, conclude(plan, read_runs(plan, folder), workers=how.options.workers))
+        return ending
+
+
+class _Flight(NamedTuple):
+    place: Place
+    request: EvaluationRequest
+    attempts: int
+
+
+class Calibrator:
+    """Makes the runs that are missing; the caller holds the folder's lock.
+
+    Args:
+        plan: What is to be run.
+        folder: Exists.
+        executor: Carries out requests.
+        observer: Is told what happens.
+        stop: How the user ends it.
+        worker: What a worker may use.
+    """
+
+    def __init__(
+        self,
+        plan: CalibrationPlan,
+        folder: Path,
+        executor: Executor,
+        observer: Observer,
+        stop: Stop,
+        worker: WorkerSettings,
+    ) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._executor = executor
+        self._observer = observer
+        self._stop = stop
+        self._worker = worker
+        journal.prepare(folder / JOURNAL, ours=True)
+        wanted = set(plan.places)
+        runs = read_runs(plan, folder)
+        self._runs = {run.place: run for run in runs if run.place in wanted}
+        self._waiting = deque(missing(plan, self._runs.values()))
+        self._flights: dict[int, _Flight] = {}
+        self._began = executor.now()
+        self._made = 0
+        self._said_draining = False
+
+    def run(self) -> Ending:
+        """Trains until nothing is missing, or the user ends it.
+
+        Raises:
+            StoreError: A run cannot be kept, or the folder is gone.
+            ClusterError: The executor is gone.
+        """
+        while True:
+            if self._stop.draining:
+                self._waiting.clear()
+            while self._waiting and len(self._flights) < self._executor.slots:
+                place = self._waiting.popleft()
+                self._submit(place, self._plan.request(place, self._worker), attempts=1)
+            if not self._flights:
+                break
+            self._collect()
+            if self._stop.cancelled:
+                self._executor.cancel()
+                return Ending(EndKind.CANCELLED, "cancelled by the user")
+            self._observer.update(self._snapshot)
+        left = len(list(missing(self._plan, self._runs.values())))
+        if self._stop.draining and left:
+            return Ending(EndKind.DRAINED, "stopped by the user")
+        if left:
+            return Ending(EndKind.ABORTED, f"{left} of {len(self._plan.places)} runs failed")
+        return Ending(EndKind.FINISHED, f"{len(self._plan.places)} runs done")
+
+    def _submit(self, place: Place, request: EvaluationRequest, attempts: int) -> None:
+        seconds = [run.evaluation.seconds for run in self._runs.values() if run.evaluation]
+        deadline = policy.deadline_seconds(seconds)
+        request = request.model_copy(update={"deadline_seconds": deadline})
+        self._flights[self._executor.submit(request)] = _Flight(place, request, attempts)
+
+    def _collect(self) -> None:
+        """Waits about a second for answers."""
+        for answer in self._executor.poll(_POLL_SECONDS):
+            flight, result = self._flights.pop(answer.ticket), answer.result
+            if isinstance(result, Failure) and policy.tries_again(result, flight.attempts):
+                self._observer.event(f"{flight.place}: {result.message}; trying again")
+                self._submit(flight.place, flight.request, attempts=flight.attempts + 1)
+            else:
+                self._take(flight, result)
+        if self._stop.draining and not self._said_draining:
+            self._said_draining = True
+            running = len(self._flights)
+            self._observer.event(f"draining: {running} running; Ctrl-C again cancels")
+        if not (self._folder / JOURNAL).is_file():
+            raise StoreError(f"{self._folder}: was removed under the running calibration")
+
+    def _take(self, flight: _Flight, result: Evaluation | Failure) -> None:
+        place = flight.place
+        run = CalibrationRun(
+            key=self._plan.key,
+            name=place.name,
+            digest=flight.request.architecture.digest,
+            learning_rate=place.learning_rate,
+            seed=place.seed,
+            evaluation=result if isinstance(result, Evaluation) else None,
+            failure=result if isinstance(result, Failure) else None,
+            attempts=flight.attempts,
+            finished_at=now_text(),
+        )
+        keep_run(self._folder, run)
+        self._runs[place] = run
+        self._made += 1
+        if run.result is None:
+            self._observer.event(f"{place} failed: {run.problem}")
+            return
+        worst = min((cell.accuracy for cell in run.result.test), default=0.0)
+        self._observer.event(
+            f"{place}: {run.result.outcome.value} at step {run.result.step}, accuracy"
+            f" {score_of(run.result):.3f}, worst cell {worst:.3f}, {run.result.seconds:.0f} s"
+        )
+
+    def _snapshot(self) -> Snapshot:
+        counts = Counter(
+            "failed" if run.result is None else run.result.outcome.value
+            for run in self._runs.values()
+        )
+        spent = self._executor.now() - self._began
+        left = len(self._waiting) + len(self._flights)
+        return Snapshot(
+            phase="calibration",
+            counts=dict(counts),
+            running=tuple(str(flight.place) for flight in self._flights.values()),
+            front=None,
+            target_trials=len(self._plan.places),
+            elapsed_seconds=spent,
+            eta_seconds=left * spent / self._made if self._made else None,
+            core_use=None,
+        )
