@@ -31,6 +31,11 @@ class Objective(NamedTuple):
     maximise: bool
     log: bool
 
+    @property
+    def scaled_name(self) -> str:
+        """Of a value on that scale."""
+        return f"log10 {self.name}" if self.log else self.name
+
     def scaled(self, value: float) -> float:
         """The value on the scale that samplers and fronts see, its direction kept.
 

@@ -15,6 +15,7 @@ from archsearch.campaign.driver import Driver
 from archsearch.campaign.progress import Ending, Snapshot, Stop
 from archsearch.canonical import canonicalise
 from archsearch.execution.base import Answer, Executor, ExecutorOptions
+from archsearch.objectives import OBJECTIVES
 from archsearch.protocol import TrainingConfig
 from archsearch.records import (
     CellScore,
@@ -190,8 +191,7 @@ def open_store(campaign: Campaign, *, create: bool) -> Store:
     return Store(
         campaign.storage_url,
         campaign.settings.study,
-        objectives=["accuracy", "log10 flops"],
-        maximise=[True, False],
+        objectives=[OBJECTIVES["accuracy"], OBJECTIVES["flops"]],
         create=create,
     )
 

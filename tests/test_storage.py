@@ -14,6 +14,7 @@ import pytest
 
 from archsearch.costs import price
 from archsearch.errors import InputError, StoreError
+from archsearch.objectives import OBJECTIVES
 from archsearch.records import Failure, FailureKind, TrialOutcome, TrialRecord, seal, unseal
 from archsearch.storage import Store, default_url, read_records, redacted, url_problems
 from tests.helpers import design, made_up, new_campaign, open_store, request
@@ -25,8 +26,7 @@ def store_at(folder: Path, *, create: bool) -> Store:
     return Store(
         default_url(folder),
         NAME,
-        objectives=["accuracy", "log10 flops"],
-        maximise=[True, False],
+        objectives=[OBJECTIVES["accuracy"], OBJECTIVES["flops"]],
         create=create,
     )
 
@@ -233,7 +233,7 @@ def test_a_missing_study_is_refused_and_not_made(tmp_path: Path) -> None:
 
 def test_another_studys_file_is_refused(copy: Path) -> None:
     with pytest.raises(StoreError, match="holds no study called"):
-        Store(default_url(copy), "other", objectives=[], maximise=[], create=False)
+        Store(default_url(copy), "other", objectives=[], create=False)
 
 
 def test_what_was_half_made_is_completed(tmp_path: Path) -> None:
@@ -291,7 +291,6 @@ def test_an_unreachable_server_is_a_store_error_without_the_password() -> None:
             "postgresql://user:se:cret@127.0.0.1:9/db",
             NAME,
             objectives=[],
-            maximise=[],
             create=False,
         )
     assert "cret" not in str(caught.value)

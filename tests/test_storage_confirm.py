@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.errors import StoreError
+from archsearch.objectives import OBJECTIVES
 from archsearch.records import FRESH_RUNS, Confirmation, RunSeed, seal, unseal
 from archsearch.storage import (
     MEMORY,
@@ -23,9 +24,7 @@ NAME = "s"
 
 
 def store_at(url: str, *, create: bool) -> Store:
-    return Store(
-        url, NAME, objectives=["accuracy", "log10 flops"], maximise=[True, False], create=create
-    )
+    return Store(url, NAME, objectives=[OBJECTIVES["accuracy"], OBJECTIVES["flops"]], create=create)
 
 
 def confirmation(number: int, nth: int = 0) -> Confirmation:

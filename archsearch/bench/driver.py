@@ -7,7 +7,6 @@ would.
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import tempfile
 import time
@@ -17,7 +16,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from archsearch.bench._processes import Lost, run_each
-from archsearch.bench.simulation import Carried, Quiet, VirtualExecutor
+from archsearch.bench.simulation import (
+    Carried,
+    Quiet,
+    VirtualExecutor,
+    begun_at,
+    drawn,
+    scores,
+)
 from archsearch.campaign.config import Campaign, new_settings
 from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.driver import Driver
@@ -25,7 +31,6 @@ from archsearch.campaign.preview import race_length
 from archsearch.campaign.progress import EndKind, Stop
 from archsearch.errors import ClusterError
 from archsearch.records import (
-    CellScore,
     CurvePoint,
     Evaluation,
     EvaluationRequest,
@@ -128,47 +133,42 @@ class _NotingStore(Store):
             self.told.append(self.executor.driver_seconds)
 
 
-def drive(load_: Load) -> DriverBench:
+def drive(driven: Load) -> DriverBench:
     """Drives the campaign in this process; its study lies in a folder beside the others' results.
 
     Raises:
         ClusterError: The campaign did not come to its number of trials.
     """
-    file = load(Path(load_.file))
-    executor = VirtualExecutor(_Answers(load_, race_length(file)), load_.workers, time.perf_counter)
+    file = load(Path(driven.file))
+    executor = VirtualExecutor(
+        _Answers(driven, race_length(file)), driven.workers, time.perf_counter
+    )
     with tempfile.TemporaryDirectory(prefix=".bench-driver-", dir=Path.cwd()) as name:
         folder = Path(name)
         # an unstopped trial takes as long as it is to take
-        settings = new_settings(file, sampler=load_.sampler, stopping="none").model_copy(
-            update={"trials": load_.trials, "time_budget_minutes": None}
+        settings = new_settings(file, sampler=driven.sampler, stopping="none").model_copy(
+            update={"trials": driven.trials, "time_budget_minutes": None}
         )
         campaign = Campaign.create(file, folder, settings)
-        with closing(_store(campaign, folder)) as store:
+        store = _NotingStore(
+            default_url(folder), settings.study, objectives=campaign.objectives, create=True
+        )
+        with closing(store):
             store.executor, store.last_ask, store.told = executor, 0.0, []
             ending = Driver(campaign, store, executor, Quiet(), Stop(), WorkerSettings()).run()
-        if ending.kind is not EndKind.FINISHED or len(store.told) < load_.trials:
-            raise ClusterError(f"{len(store.told)} of {load_.trials} trials: {ending.reason}")
+        if ending.kind is not EndKind.FINISHED or len(store.told) < driven.trials:
+            raise ClusterError(f"{len(store.told)} of {driven.trials} trials: {ending.reason}")
         until = store.last_ask
         return DriverBench(
-            load=load_,
+            load=driven,
             parts=tuple(_parts(store.told)),
             proposals=len(store.study.get_trials(deepcopy=False)),
-            idle=1 - executor.busy_until(until) / (until * load_.workers),
+            idle=1 - executor.busy_until(until) / (until * driven.workers),
             driver_seconds=executor.driver_seconds,
             virtual_seconds=executor.now(),
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             study_bytes=(folder / SQLITE_FILE).stat().st_size,
         )
-
-
-def _store(campaign: Campaign, folder: Path) -> _NotingStore:
-    return _NotingStore(
-        default_url(folder),
-        campaign.settings.study,
-        objectives=[o.name for o in campaign.objectives],
-        maximise=[o.maximise for o in campaign.objectives],
-        create=True,
-    )
 
 
 def _parts(told: list[float]) -> Iterator[Part]:
@@ -194,11 +194,10 @@ class _Answers:
 
     def __call__(self, request: EvaluationRequest) -> Carried:
         training, task = request.training, request.task
-        begun = 0 if request.checkpoint is None else int(Path(request.checkpoint).name)
-        quality = 0.9 * _share(request.architecture.digest)
-        quality *= 1 - 0.3 * _share(f"{request.architecture.digest} {training.learning_rate}")
+        digest = request.architecture.digest
+        quality = 0.9 * _share(digest) * (1 - 0.3 * _share(f"{digest} {training.learning_rate}"))
         ended = request.to_step == training.steps
-        seconds = self._run_seconds * (request.to_step - begun) / training.steps
+        seconds = self._run_seconds * (request.to_step - begun_at(request)) / training.steps
         curve = tuple(
             _point(step, quality * step / training.steps, len(task.cells))
             for step in range(training.eval_every, request.to_step + 1, training.eval_every)
@@ -209,30 +208,25 @@ class _Answers:
             seed=request.seed,
             step=request.to_step,
             curve=curve,
-            test=tuple(
-                CellScore(
-                    length=cell.length,
-                    pairs=cell.pairs,
-                    power_a=cell.power_a,
-                    accuracy=round(quality, 6),
-                    log_probability=round(-9 * (1 - quality), 6),
-                    queries=training.test_queries,
-                )
-                for cell in (task.test_cells if ended else ())
-            ),
+            test=scores(
+                task.test_cells, *_result(quality, len(task.test_cells)), training.test_queries
+            )
+            if ended
+            else (),
             seconds=seconds,
         )
         return evaluation, seconds
 
 
 def _share(text: str) -> float:
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16**8
+    return drawn(text, 10**6) / 10**6
+
+
+def _result(accuracy: float, cells: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Accuracies and log-probabilities, with as many digits as real ones."""
+    return (round(accuracy, 6),) * cells, (round(-9 * (1 - accuracy), 6),) * cells
 
 
 def _point(step: int, accuracy: float, cells: int) -> CurvePoint:
-    return CurvePoint(
-        step=step,
-        train_loss=round(9 * (1 - accuracy), 6),
-        accuracy=(round(accuracy, 6),) * cells,
-        log_probability=(round(-9 * (1 - accuracy), 6),) * cells,
-    )
+    hits, nats = _result(accuracy, cells)
+    return CurvePoint(step=step, train_loss=-nats[0], accuracy=hits, log_probability=nats)

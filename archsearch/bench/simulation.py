@@ -36,6 +36,7 @@ from archsearch.records import (
 )
 from archsearch.space import CampaignFile
 from archsearch.storage import MEMORY, Store
+from archsearch.tasks.mqar import Cell
 
 Carried = tuple[Evaluation | Failure, float]
 """What a worker answers, and the virtual seconds that it takes for it."""
@@ -131,7 +132,7 @@ class TableWorker:
 
     def __call__(self, request: EvaluationRequest) -> Carried:
         run, rate = self._run(request)
-        begun = 0 if request.checkpoint is None else int(Path(request.checkpoint).name)
+        begun = begun_at(request)
         step = min(request.to_step, run.step)
         ended = step == run.step
         outcome = run.outcome if ended else RunOutcome.PAUSED
@@ -141,7 +142,11 @@ class TableWorker:
             seed=request.seed,
             step=step,
             curve=tuple(p for p in run.curve if p.step <= step),
-            test=_scores(request, run) if ended else (),
+            test=scores(
+                request.task.cells, run.accuracy, run.log_probability, request.training.test_queries
+            )
+            if ended and run.accuracy
+            else (),
             seconds=run.cpu_seconds * (step - begun) / max(1, run.step),
             train_flops=run.train_flops * step / max(1, run.step),
         )
@@ -152,35 +157,42 @@ class TableWorker:
         trial, campaign = request.seed.trial, request.seed.campaign
         rate = request.training.learning_rate
         if self._drawn_rate:
-            rate = rates[_drawn(f"{campaign}/{trial}/rate", len(rates))]
+            rate = rates[drawn(f"{campaign}/{trial}/rate", len(rates))]
         place = (request.architecture.digest, rate, campaign)
         if place not in self._runs:
             key = campaign_key(request.architecture, self._n_max)
-            seed = _drawn(f"{campaign}/{key}/{rate}", self._table.card.seeds)
+            seed = drawn(f"{campaign}/{key}/{rate}", self._table.card.seeds)
             self._runs[place] = (self._table.run(key, rates.index(rate), seed), rate)
         return self._runs[place]
 
 
-def _drawn(text: str, count: int) -> int:
+def drawn(text: str, count: int) -> int:
+    """A number below the count, the same for the same text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % count
 
 
-def _scores(request: EvaluationRequest, run: TableRun) -> tuple[CellScore, ...]:
-    cells = zip(request.task.cells, run.accuracy, run.log_probability, strict=True)
-    return (
-        tuple(
-            CellScore(
-                length=cell.length,
-                pairs=cell.pairs,
-                power_a=cell.power_a,
-                accuracy=accuracy,
-                log_probability=nats,
-                queries=request.training.test_queries,
-            )
-            for cell, accuracy, nats in cells
+def begun_at(request: EvaluationRequest) -> int:
+    """The step from which a run is to go on."""
+    return 0 if request.checkpoint is None else int(Path(request.checkpoint).name)
+
+
+def scores(
+    cells: Sequence[Cell],
+    accuracy: Sequence[float],
+    log_probability: Sequence[float],
+    queries: int,
+) -> tuple[CellScore, ...]:
+    """A test of so many queries, cell by cell."""
+    return tuple(
+        CellScore(
+            length=cell.length,
+            pairs=cell.pairs,
+            power_a=cell.power_a,
+            accuracy=hits,
+            log_probability=nats,
+            queries=queries,
         )
-        if run.accuracy
-        else ()
+        for cell, hits, nats in zip(cells, accuracy, log_probability, strict=True)
     )
 
 
@@ -319,14 +331,8 @@ def _as_method(file: CampaignFile, table: Table, method: Method) -> CampaignFile
 
 def _store(campaign: Campaign, table: Table) -> _TimedStore:
     """A study in memory, its references there from the start: the table has none."""
-    objectives = campaign.objectives
-    store = _TimedStore(
-        MEMORY,
-        campaign.settings.study,
-        objectives=[o.name for o in objectives],
-        maximise=[o.maximise for o in objectives],
-        create=True,
-    )
+    study = campaign.settings.study
+    store = _TimedStore(MEMORY, study, objectives=campaign.objectives, create=True)
     for order, planned in enumerate(planned_references(campaign.file, "default"), 1):
         floor = table.card.convolutions_only or 0.0
         record = planned.model_copy(

@@ -133,14 +133,11 @@ def _tasks(plan: Plan) -> Iterator[Task]:
 
 def _request(plan: Plan, design: TableDesign, rate: int, seed: int) -> EvaluationRequest:
     training = plan.file.training.model_copy(update={"learning_rate": plan.rates[rate]})
-    # as in a campaign, designs share what they are tested on and nothing else: with equal batches
-    # the luck of one would be that of all
-    trial = int(design.key[:7], 16)
     return EvaluationRequest(
         architecture=design.architecture,
         task=plan.task,
         training=training,
-        seed=RunSeed(campaign=plan.file.search.seed, trial=trial, run=seed),
+        seed=RunSeed.of_design(plan.file.search.seed, design.key, seed),
         to_step=training.steps,
     )
 

@@ -12,23 +12,22 @@ import shlex
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from archsearch import journal
-from archsearch.campaign import policy
 from archsearch.campaign.calibration.conclude import conclude
 from archsearch.campaign.calibration.plan import CalibrationPlan, missing, plan_of
 from archsearch.campaign.calibration.records import Calibration, CalibrationRun, Place
 from archsearch.campaign.config import write_atomically
-from archsearch.campaign.dispatch import WorkerSettings
+from archsearch.campaign.dispatch import Flights, Landing, WorkerSettings
 from archsearch.campaign.estimates import score_of
-from archsearch.campaign.launch import LaunchOptions, memory_limit_of
+from archsearch.campaign.launch import LaunchOptions, worker_of
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop
 from archsearch.errors import ArchsearchError, InputError, StoreError
 from archsearch.execution import executors
 from archsearch.execution.base import Executor
-from archsearch.records import Evaluation, EvaluationRequest, Failure, now_text, seal, unseal
+from archsearch.records import Evaluation, Failure, now_text, seal, unseal
 from archsearch.records.base import checksum
 from archsearch.space import CampaignFile
 
@@ -187,23 +186,13 @@ def calibrate(
         if any(missing(plan, read_runs(plan, folder))):
             with executors.get(how.executor)(how.options) as executor:
                 on_started()
-                worker = WorkerSettings(
-                    threads=how.options.cpus_per_trial,
-                    memory_limit_bytes=memory_limit_of(how, executor.slots),
-                    device=how.device,
-                )
+                worker = worker_of(how, executor.slots)
                 ending = Calibrator(plan, folder, executor, observer, stop, worker).run()
         else:
             ending = Ending(EndKind.FINISHED, "all runs were made before")
         if ending.kind is EndKind.FINISHED:
             keep(folder, conclude(plan, read_runs(plan, folder), workers=how.options.workers))
         return ending
-
-
-class _Flight(NamedTuple):
-    place: Place
-    request: EvaluationRequest
-    attempts: int
 
 
 class Calibrator:
@@ -238,7 +227,8 @@ class Calibrator:
         runs = read_runs(plan, folder)
         self._runs = {run.place: run for run in runs if run.place in wanted}
         self._waiting = deque(missing(plan, self._runs.values()))
-        self._flights: dict[int, _Flight] = {}
+        self._flights: Flights[Place] = Flights(executor, self._say_retry)
+        self._flights.expect(run.evaluation for run in self._runs.values() if run.evaluation)
         self._began = executor.now()
         self._made = 0
         self._said_draining = False
@@ -253,14 +243,14 @@ class Calibrator:
         while True:
             if self._stop.draining:
                 self._waiting.clear()
-            while self._waiting and len(self._flights) < self._executor.slots:
+            while self._waiting and not self._flights.full:
                 place = self._waiting.popleft()
-                self._submit(place, self._plan.request(place, self._worker), attempts=1)
+                self._flights.submit(place, self._plan.request(place, self._worker))
             if not self._flights:
                 break
             self._collect()
             if self._stop.cancelled:
-                self._executor.cancel()
+                self._flights.cancel()
                 return Ending(EndKind.CANCELLED, "cancelled by the user")
             self._observer.update(self._snapshot)
         left = len(list(missing(self._plan, self._runs.values())))
@@ -270,21 +260,13 @@ class Calibrator:
             return Ending(EndKind.ABORTED, f"{left} of {len(self._plan.places)} runs failed")
         return Ending(EndKind.FINISHED, f"{len(self._plan.places)} runs done")
 
-    def _submit(self, place: Place, request: EvaluationRequest, attempts: int) -> None:
-        seconds = [run.evaluation.seconds for run in self._runs.values() if run.evaluation]
-        deadline = policy.deadline_seconds(seconds)
-        request = request.model_copy(update={"deadline_seconds": deadline})
-        self._flights[self._executor.submit(request)] = _Flight(place, request, attempts)
+    def _say_retry(self, place: Place, failure: Failure) -> None:
+        self._observer.event(f"{place}: {failure.message}; trying again")
 
     def _collect(self) -> None:
         """Waits about a second for answers."""
-        for answer in self._executor.poll(_POLL_SECONDS):
-            flight, result = self._flights.pop(answer.ticket), answer.result
-            if isinstance(result, Failure) and policy.tries_again(result, flight.attempts):
-                self._observer.event(f"{flight.place}: {result.message}; trying again")
-                self._submit(flight.place, flight.request, attempts=flight.attempts + 1)
-            else:
-                self._take(flight, result)
+        for landing in self._flights.poll(_POLL_SECONDS):
+            self._take(landing)
         if self._stop.draining and not self._said_draining:
             self._said_draining = True
             running = len(self._flights)
@@ -292,17 +274,17 @@ class Calibrator:
         if not (self._folder / JOURNAL).is_file():
             raise StoreError(f"{self._folder}: was removed under the running calibration")
 
-    def _take(self, flight: _Flight, result: Evaluation | Failure) -> None:
-        place = flight.place
+    def _take(self, landing: Landing[Place]) -> None:
+        place, result = landing.subject, landing.result
         run = CalibrationRun(
             key=self._plan.key,
             name=place.name,
-            digest=flight.request.architecture.digest,
+            digest=landing.request.architecture.digest,
             learning_rate=place.learning_rate,
             seed=place.seed,
             evaluation=result if isinstance(result, Evaluation) else None,
             failure=result if isinstance(result, Failure) else None,
-            attempts=flight.attempts,
+            attempts=landing.attempts,
             finished_at=now_text(),
         )
         keep_run(self._folder, run)
@@ -327,7 +309,7 @@ class Calibrator:
         return Snapshot(
             phase="calibration",
             counts=dict(counts),
-            running=tuple(str(flight.place) for flight in self._flights.values()),
+            running=tuple(map(str, self._flights.subjects)),
             front=None,
             target_trials=len(self._plan.places),
             elapsed_seconds=spent,

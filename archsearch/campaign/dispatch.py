@@ -6,7 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from archsearch.campaign import policy
 from archsearch.campaign.config import Campaign
@@ -57,10 +57,89 @@ class Arrival(NamedTuple):
     attempts: int
 
 
-class _Flight(NamedTuple):
-    record: TrialRecord
+S = TypeVar("S")
+
+
+class Landing(NamedTuple, Generic[S]):
+    """A request that came to its end.
+
+    Attributes:
+        subject: What it was about.
+        attempts: Requests that it took.
+    """
+
+    subject: S
+    request: EvaluationRequest
+    result: Evaluation | Failure
+    attempts: int
+
+
+class _Flight(NamedTuple, Generic[S]):
+    subject: S
     request: EvaluationRequest
     attempts: int
+
+
+class Flights(Generic[S]):
+    """Requests that workers have: with deadlines, and sent again where that may help.
+
+    Args:
+        executor: Carries out requests.
+        on_retry: Called with a subject and the failure after which its request is sent again.
+
+    Attributes:
+        busy_seconds: Of all workers together.
+    """
+
+    def __init__(self, executor: Executor, on_retry: Callable[[S, Failure], None]) -> None:
+        self._executor = executor
+        self._on_retry = on_retry
+        self._flights: dict[int, _Flight[S]] = {}
+        self._longest_seconds = 0.0
+        self.busy_seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    @property
+    def subjects(self) -> list[S]:
+        """What the workers are at."""
+        return [flight.subject for flight in self._flights.values()]
+
+    @property
+    def full(self) -> bool:
+        """Whether no worker is free."""
+        return len(self._flights) >= self._executor.slots
+
+    def expect(self, evaluations: Iterable[Evaluation]) -> None:
+        """Learns from what has finished how long it may take."""
+        for evaluation in evaluations:
+            self._longest_seconds = max(self._longest_seconds, evaluation.seconds)
+
+    def submit(self, subject: S, request: EvaluationRequest, attempts: int = 1) -> None:
+        """Hands a request over."""
+        longest = [self._longest_seconds] if self._longest_seconds else []
+        request = request.model_copy(update={"deadline_seconds": policy.deadline_seconds(longest)})
+        self._flights[self._executor.submit(request)] = _Flight(subject, request, attempts)
+
+    def poll(self, timeout_seconds: float) -> Iterator[Landing[S]]:
+        """What has come to its end, after at most about that long."""
+        waited = self._executor.now()
+        answers = self._executor.poll(timeout_seconds)
+        self.busy_seconds += len(self._flights) * (self._executor.now() - waited)
+        for answer in answers:
+            flight, result = self._flights.pop(answer.ticket), answer.result
+            if isinstance(result, Failure) and policy.tries_again(result, flight.attempts):
+                self._on_retry(flight.subject, result)
+                self.submit(flight.subject, flight.request, flight.attempts + 1)
+                continue
+            if isinstance(result, Evaluation):
+                self.expect((result,))
+            yield Landing(flight.subject, flight.request, result, flight.attempts)
+
+    def cancel(self) -> None:
+        """Ends them all."""
+        self._executor.cancel()
 
 
 class Dispatcher:
@@ -81,14 +160,15 @@ class Dispatcher:
         on_retry: Callable[[TrialRecord, Failure], None],
     ) -> None:
         self._campaign = campaign
-        self._executor = executor
         self._worker = worker
-        self._on_retry = on_retry
         self._waiting: list[tuple[bool, int, int, TrialRecord, EvaluationRequest]] = []
-        self._flights: dict[int, _Flight] = {}
+        self._flights = Flights(executor, on_retry)
         self._pieces: Counter[Key] = Counter()
-        self._longest_seconds = 0.0
-        self.busy_seconds = 0.0
+
+    @property
+    def busy_seconds(self) -> float:
+        """Of all workers together."""
+        return self._flights.busy_seconds
 
     @property
     def pieces(self) -> int:
@@ -98,7 +178,7 @@ class Dispatcher:
     @property
     def under_way(self) -> list[TrialRecord]:
         """The trial of each request that a worker has."""
-        return [flight.record for flight in self._flights.values()]
+        return self._flights.subjects
 
     def busy(self, key: Key) -> bool:
         """Whether some piece of the trial's runs waits or is under way."""
@@ -106,8 +186,7 @@ class Dispatcher:
 
     def expect(self, evaluations: Iterable[Evaluation]) -> None:
         """Learns from finished rungs how long one may take."""
-        for evaluation in evaluations:
-            self._longest_seconds = max(self._longest_seconds, evaluation.seconds)
+        self._flights.expect(evaluations)
 
     def add(self, record: TrialRecord, moves: Iterable[Move]) -> None:
         """Lines up the next pieces of a trial's runs."""
@@ -124,9 +203,9 @@ class Dispatcher:
 
     def fill(self) -> None:
         """Hands over what waits, as far as there are slots."""
-        while self._waiting and len(self._flights) < self._executor.slots:
+        while self._waiting and not self._flights.full:
             *_, record, request = heapq.heappop(self._waiting)
-            self._submit(record, request, attempts=1)
+            self._flights.submit(record, request)
 
     def withdraw(self) -> None:
         """Forgets what waits; what is under way may still arrive."""
@@ -139,31 +218,14 @@ class Dispatcher:
 
         Several pieces of one trial may arrive at once: each counts as under way until its turn.
         """
-        waited = self._executor.now()
-        answers = self._executor.poll(timeout_seconds)
-        self.busy_seconds += len(self._flights) * (self._executor.now() - waited)
-        for answer in answers:
-            flight = self._flights.pop(answer.ticket)
-            result = answer.result
-            if isinstance(result, Failure) and policy.tries_again(result, flight.attempts):
-                self._on_retry(flight.record, result)
-                self._submit(flight.record, flight.request, attempts=flight.attempts + 1)
-                continue
-            if isinstance(result, Evaluation):
-                self.expect((result,))
-            key = key_of(flight.record)
+        for landing in self._flights.poll(timeout_seconds):
+            key = key_of(landing.subject)
             self._pieces[key] -= 1
-            yield Arrival(key, result, flight.attempts)
+            yield Arrival(key, landing.result, landing.attempts)
 
     def cancel(self) -> None:
         """Ends all that is under way."""
-        self._executor.cancel()
-
-    def _submit(self, record: TrialRecord, request: EvaluationRequest, attempts: int) -> None:
-        longest = [self._longest_seconds] if self._longest_seconds else []
-        request = request.model_copy(update={"deadline_seconds": policy.deadline_seconds(longest)})
-        ticket = self._executor.submit(request)
-        self._flights[ticket] = _Flight(record, request, attempts)
+        self._flights.cancel()
 
     def _request(self, record: TrialRecord, move: Move) -> EvaluationRequest:
         assert record.architecture is not None

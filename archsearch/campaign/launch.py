@@ -65,8 +65,7 @@ def launch(
         store = Store(
             campaign.storage_url,
             campaign.settings.study,
-            objectives=[f"log10 {o.name}" if o.log else o.name for o in campaign.objectives],
-            maximise=[o.maximise for o in campaign.objectives],
+            objectives=campaign.objectives,
             create=not campaign.has_begun,
         )
         try:
@@ -74,11 +73,7 @@ def launch(
             if changes:
                 campaign.freeze(**changes)
             on_started()
-            worker = WorkerSettings(
-                threads=how.options.cpus_per_trial,
-                memory_limit_bytes=memory_limit_of(how, executor.slots),
-                device=how.device,
-            )
+            worker = worker_of(how, executor.slots)
             with store.guarded():
                 return work(campaign, store, executor, observer, stop, worker, search=search)
         finally:
@@ -117,7 +112,16 @@ def work(
     return confirmed._replace(reason=f"{searched.reason}; confirmation: {confirmed.reason}")
 
 
-def memory_limit_of(how: LaunchOptions, slots: int) -> int | None:
+def worker_of(how: LaunchOptions, slots: int) -> WorkerSettings:
+    """What each of so many workers may use."""
+    return WorkerSettings(
+        threads=how.options.cpus_per_trial,
+        memory_limit_bytes=_memory_limit_bytes(how, slots),
+        device=how.device,
+    )
+
+
+def _memory_limit_bytes(how: LaunchOptions, slots: int) -> int | None:
     """An equal share of this machine; other machines are not ours to judge."""
     if how.options.address is not None:
         return None

@@ -149,7 +149,7 @@ def plan_of(file: CampaignFile, *, stopping: str, seed: int) -> Plan:
         rungs=rungs(file.training, search.rungs if judged else ()),
         audit=search.audit,
         seed=seed,
-        guess_nats=-math.log(file.task.vocab_size / 2),  # the other half are keys
+        guess_nats=file.task.guess_nats,
     )
 
 

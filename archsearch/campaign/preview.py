@@ -82,6 +82,12 @@ class TimeEstimate(NamedTuple):
     campaign: float | None
     confirmation: float
 
+    @property
+    def mean(self) -> float:
+        """Of a trial: the median twice, for most designs lie near it."""
+        cheap, median, dear = self.trials
+        return (cheap + 2 * median + dear) / 4
+
 
 class Preview(NamedTuple):
     """A space, as 1,000 random designs show it.
@@ -258,19 +264,36 @@ def estimate_time(
         if sample.design.digest not in known:
             known[sample.design.digest] = trial_seconds(sample.design, file.task, file.training)
     cheap, median, dear = (known[sample.design.digest] for sample in found.extremes)
+    return time_of(file, found, (cheap, median, dear), workers=workers)
+
+
+def time_of(
+    file: CampaignFile,
+    found: Preview,
+    run_seconds: tuple[float, float, float],
+    *,
+    workers: int | None = None,
+) -> TimeEstimate:
+    """What a campaign takes, if a whole run takes so long.
+
+    Args:
+        file: The campaign.
+        found: Its preview.
+        run_seconds: Of the cheapest, the median and the dearest sample.
+        workers: Runs at a time; this machine's processors unless given.
+    """
     workers = workers or num_workers()
     chosen = reference_widths(file, file.search.reference_widths)
     references = len(chosen) * len(found.references)
-    confirmation = file.search.confirm_seeds * (references + CONTENDERS) * median / workers
+    confirmation = file.search.confirm_seeds * (references + CONTENDERS) * run_seconds[1] / workers
     if file.search.confirm_minutes is not None:
         confirmation = min(confirmation, 60 * file.search.confirm_minutes)
     race = race_length(file)
-    cheap, median, dear = race * cheap, race * median, race * dear
+    cheap, median, dear = (race * seconds for seconds in run_seconds)
+    times = TimeEstimate((cheap, median, dear), median, references, workers, None, confirmation)
     limits = []
     if file.search.trials is not None:
-        # the median twice: most designs lie near it
-        limits.append((references + file.search.trials) * (cheap + 2 * median + dear) / 4 / workers)
+        limits.append((references + file.search.trials) * times.mean / workers)
     if file.search.time_budget_minutes is not None:
         limits.append(60 * file.search.time_budget_minutes)
-    campaign = min(limits) if limits else None
-    return TimeEstimate((cheap, median, dear), median, references, workers, campaign, confirmation)
+    return times._replace(campaign=min(limits, default=None))

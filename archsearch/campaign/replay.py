@@ -57,14 +57,7 @@ def replay(campaign: Campaign, records: Sequence[TrialRecord]) -> Replay:
         campaign: The campaign; it is only read.
         records: All of its records. Trials that were never told are left out.
     """
-    objectives = campaign.objectives
-    store = Store(
-        MEMORY,
-        "replay",
-        objectives=[o.name for o in objectives],
-        maximise=[o.maximise for o in objectives],
-        create=True,
-    )
+    store = Store(MEMORY, "replay", objectives=campaign.objectives, create=True)
     told = sorted(
         (r for r in records if r.reference is None and r.told_order is not None),
         key=lambda r: r.told_order or 0,

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+RESULTS = Path("results")
+"""Where campaigns and calibrations are kept."""
+
 Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="The campaign's folder.", show_default=False)
 ]

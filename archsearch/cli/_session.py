@@ -30,6 +30,7 @@ from archsearch.campaign.front import front_of
 from archsearch.campaign.launch import LaunchOptions, launch
 from archsearch.campaign.progress import Ending, EndKind, Stop
 from archsearch.campaign.stopping import rules
+from archsearch.cli._options import RESULTS
 from archsearch.cli.render import LiveProgress, print_front
 from archsearch.errors import (
     ArchsearchError,
@@ -44,7 +45,6 @@ from archsearch.samplers import samplers
 from archsearch.space import CampaignFile
 from archsearch.storage import read_confirmations, read_records, redacted, url_problems
 
-RESULTS = Path("results")
 _TERM_GRACE_SECONDS = 25.0
 _SIGNAL_EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143}
 

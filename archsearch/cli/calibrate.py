@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archsearch.cli._options import (
+    RESULTS,
     Address,
     AsJson,
     CpusPerTrial,
@@ -43,7 +44,7 @@ def calibrate(
     ] = None,
     results: Annotated[
         Path, typer.Option(metavar="DIR", help="Where 'run' keeps its campaigns.")
-    ] = Path("results"),
+    ] = RESULTS,
     show: Annotated[
         bool, typer.Option("--show", help="Show what is known so far; train nothing.")
     ] = False,

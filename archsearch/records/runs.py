@@ -28,6 +28,20 @@ class RunSeed(Record):
     trial: int = 0
     run: int = Field(0, ge=0)
 
+    @classmethod
+    def of_design(cls, campaign: int, digest: str, run: int) -> RunSeed:
+        """Outside campaigns, where designs have no numbers.
+
+        As in a campaign, designs share what they are tested on and nothing else: with equal batches
+        the luck of one would be that of all.
+
+        Args:
+            campaign: As ever.
+            digest: Hexadecimal, of the design or of its key.
+            run: As ever.
+        """
+        return cls(campaign=campaign, trial=int(digest[:7], 16), run=run)
+
 
 class EvaluationRequest(Record):
     """Advance one run of one design from a checkpoint (or from scratch) to a step.

@@ -43,7 +43,7 @@ def _answer(url: str, name: str, ask: Callable[[Store], T], look: Callable[[Path
     path = sqlite_path(url)
     if path is not None:
         return look(path)
-    with contextlib.closing(Store(url, name, objectives=(), maximise=(), create=False)) as store:
+    with contextlib.closing(Store(url, name, objectives=(), create=False)) as store:
         return ask(store)
 
 

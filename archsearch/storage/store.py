@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import Any
 
 from archsearch.errors import StoreError
+from archsearch.objectives import Objective
 from archsearch.records import Confirmation, TrialRecord, seal, unseal
 from archsearch.storage.sqlite import BUSY_SECONDS, set_mode, synchronise_fully
 from archsearch.storage.urls import MEMORY, redacted, sqlite_path
@@ -51,8 +52,7 @@ class Store:
     Args:
         url: A SQLAlchemy URL.
         name: The study's name.
-        objectives: Optuna's metric names, in the order of the values told.
-        maximise: For each objective, whether more is better.
+        objectives: In the order of the values told, which are scaled.
         create: Make what is not there yet; otherwise the study and its references must exist. The
             study of confirmations is made when the first one is stored: readers make nothing, and
             campaigns older than confirmations have none.
@@ -66,8 +66,7 @@ class Store:
         url: str,
         name: str,
         *,
-        objectives: Sequence[str],
-        maximise: Sequence[bool],
+        objectives: Sequence[Objective],
         create: bool,
     ) -> None:
         import optuna
@@ -82,8 +81,10 @@ class Store:
         try:
             self._storage = storage = self._connect(url, create)
             self._directions = directions = [
-                optuna.study.StudyDirection.MAXIMIZE if up else optuna.study.StudyDirection.MINIMIZE
-                for up in maximise
+                optuna.study.StudyDirection.MAXIMIZE
+                if objective.maximise
+                else optuna.study.StudyDirection.MINIMIZE
+                for objective in objectives
             ]
             if create:
                 self._disk = optuna.create_study(
@@ -91,7 +92,7 @@ class Store:
                 )
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    self._disk.set_metric_names(list(objectives))
+                    self._disk.set_metric_names([o.scaled_name for o in objectives])
                 self._references = optuna.create_study(
                     storage=storage,
                     study_name=references_name(name),

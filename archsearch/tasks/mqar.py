@@ -12,6 +12,7 @@ Axes: B sequences of a batch, N tokens of a sequence, D pairs (and queries) of a
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -127,6 +128,11 @@ class MQARConfig(BaseModel):
     def longest_length(self) -> int:
         """The longest sequence of training and test: what a model is built for."""
         return max(cell.length for cell in (*self.cells, *self.test_cells))
+
+    @property
+    def guess_nats(self) -> float:
+        """Log-probability of a guess among all values."""
+        return -math.log(self.vocab_size / 2)  # the other half are keys
 
     def floor(self, cell: Cell) -> Floor:
         """1/V for any token, 1/D for any value of the sequence."""

@@ -329,7 +329,7 @@ def test_a_run_that_diverged_counts_for_nothing() -> None:
     found = evidence(**{SHIFT: {1e-3: gone, 3e-3: Case((0.5, 0.5)), 1e-2: gone}})
     row = found.rows[SHIFT][0]
     assert (row.accuracy, row.worst_cell, row.validation_accuracy) == (0.0, 0.0, 0.0)
-    assert row.log_probability == found.plan.guess_nats == -math.log(256)
+    assert row.log_probability == found.plan.file.task.guess_nats == -math.log(256)
     best = found.best(SHIFT)
     assert best is not None
     assert best.learning_rate == 3e-3

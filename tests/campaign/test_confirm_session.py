@@ -576,7 +576,7 @@ def test_readers_make_no_study(campaign: Campaign) -> None:
     assert read_confirm_seconds(campaign.storage_url, campaign.settings.study) == 0.0
     assert file.read_bytes() == before
     url, study = campaign.storage_url, campaign.settings.study
-    store = Store(url, study, objectives=(), maximise=(), create=False)
+    store = Store(url, study, objectives=(), create=False)
     assert store.confirmations() == []
     assert store.confirm_seconds() == 0.0
     store.close()

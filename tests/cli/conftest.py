@@ -17,7 +17,7 @@ from archsearch.campaign.references import reference_designs
 from archsearch.canonical import campaign_key, canonicalise
 from archsearch.cli import main
 from archsearch.costs import price
-from archsearch.objectives import capped_accuracy
+from archsearch.objectives import OBJECTIVES, capped_accuracy
 from archsearch.records import (
     CellScore,
     CurvePoint,
@@ -227,8 +227,7 @@ def build(
     store = Store(
         campaign.storage_url,
         campaign.settings.study,
-        objectives=["accuracy", "log10 flops"],
-        maximise=[True, False],
+        objectives=[OBJECTIVES["accuracy"], OBJECTIVES["flops"]],
         create=True,
     )
     cost = campaign.objectives[1]

@@ -17,6 +17,7 @@ from archsearch.campaign.lock import CampaignLock
 from archsearch.cli._picture import Role, picture
 from archsearch.cli._read import read
 from archsearch.cli.figure import _draw
+from archsearch.objectives import OBJECTIVES
 from archsearch.records import FRESH_RUNS, Confirmation, RunOutcome, RunSeed, TrialOutcome
 from archsearch.storage import Store, read_confirmations
 from tests.helpers import Inline, drive, everything, new_campaign, tiny_text
@@ -40,7 +41,7 @@ def confirmed(campaign: Path) -> Path:
     opened = Campaign.open(campaign)
     url, study = opened.storage_url, opened.settings.study
     store = Store(
-        url, study, objectives=["accuracy", "log10 flops"], maximise=[True, False], create=False
+        url, study, objectives=[OBJECTIVES["accuracy"], OBJECTIVES["flops"]], create=False
     )
     for record in store.records():
         name = record.reference or f"trial {record.number}"
@@ -124,9 +125,7 @@ def test_status_counts_the_confirmed(cli: Cli, confirmed: Path) -> None:
 def test_a_campaign_with_seeds_outstanding_is_not_finished(cli: Cli, confirmed: Path) -> None:
     opened = Campaign.open(confirmed)
     opened.freeze(trials=6)
-    store = Store(
-        opened.storage_url, opened.settings.study, objectives=(), maximise=(), create=False
-    )
+    store = Store(opened.storage_url, opened.settings.study, objectives=(), create=False)
     [running] = store.running()
     left = next(r for r in store.records() if r.number == running)
     store.tell(left.model_copy(update={"outcome": TrialOutcome.DIVERGED}), [0.0, 6.0])
@@ -182,9 +181,7 @@ def test_export_picks_by_the_confirmed_scores(cli: Cli, confirmed: Path) -> None
     opened = Campaign.open(confirmed)
     by_search = json.loads(cli("front", confirmed, "--json").out)["members"]
     assert by_search[-1]["number"] == 2
-    store = Store(
-        opened.storage_url, opened.settings.study, objectives=(), maximise=(), create=False
-    )
+    store = Store(opened.storage_url, opened.settings.study, objectives=(), create=False)
     record = next(r for r in store.records() if r.number == 2)
     assert record.scored is not None
     for nth in range(3, 9):

@@ -51,7 +51,7 @@ class Evidence(NamedTuple):
 
 def gained(plan: CalibrationPlan, row: CalibrationRow) -> bool:
     """Whether the row is better than guessing."""
-    return row.log_probability - plan.guess_nats >= LEAST_GAIN_NATS
+    return row.log_probability - plan.file.task.guess_nats >= LEAST_GAIN_NATS
 
 
 def evidence_of(plan: CalibrationPlan, runs: Iterable[CalibrationRun]) -> Evidence:
@@ -118,5 +118,5 @@ def _cells(plan: CalibrationPlan, evaluation: Evaluation) -> list[float]:
 def _last_validation(plan: CalibrationPlan, evaluation: Evaluation) -> tuple[float, float]:
     """Capped accuracy and log-probability; a run that diverged is as good as guessing."""
     if evaluation.outcome is RunOutcome.DIVERGED or not evaluation.curve:
-        return 0.0, plan.guess_nats
+        return 0.0, plan.file.task.guess_nats
     return capped_accuracy(evaluation.curve[-1].accuracy), mean_log_probability(evaluation)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -50,11 +49,6 @@ class CalibrationPlan(NamedTuple):
         return self.file.search.learning_rates
 
     @property
-    def guess_nats(self) -> float:
-        """Log-probability of a guess among all values."""
-        return -math.log(self.file.task.vocab_size / 2)  # the other half are keys
-
-    @property
     def key(self) -> str:
         """Of all that the runs depend on: spaces that train and test alike share it.
 
@@ -87,9 +81,7 @@ class CalibrationPlan(NamedTuple):
     def request(self, place: Place, worker: WorkerSettings) -> EvaluationRequest:
         """The whole run, from its first step to success or to the end of the budget.
 
-        As in a campaign, designs share what they are tested on and nothing else: with equal batches
-        the luck of one would be that of all. Rates of a design share weights and batches, which
-        makes them comparable.
+        Rates of a design share weights and batches, which makes them comparable.
         """
         design = self.designs[place.name]
         training = self.file.training.model_copy(update={"learning_rate": place.learning_rate})
@@ -97,7 +89,7 @@ class CalibrationPlan(NamedTuple):
             architecture=design,
             task=self.file.task,
             training=training,
-            seed=RunSeed(campaign=self.seed, trial=int(design.digest[:7], 16), run=place.seed),
+            seed=RunSeed.of_design(self.seed, design.digest, place.seed),
             to_step=training.steps,
             threads=worker.threads,
             memory_limit_bytes=worker.memory_limit_bytes,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from archsearch.architecture import Architecture
 from archsearch.campaign.calibration.evidence import Evidence
 from archsearch.campaign.calibration.records import Finding, Verdict
-from archsearch.campaign.preview import num_workers, preview, race_length
+from archsearch.campaign.preview import TimeEstimate, preview, time_of
 from archsearch.campaign.race import TIE_NATS
-from archsearch.campaign.references import CONV_ONLY, reference_designs, reference_widths
+from archsearch.campaign.references import CONV_ONLY
 from archsearch.costs import executed_flops_at
 from archsearch.errors import InputError
 from archsearch.objectives import LEAST_GAP
@@ -245,34 +245,22 @@ def check_time(evidence: Evidence, workers: int | None = None) -> Finding | None
     if not points:
         return None
     try:
-        extremes = preview(file, num_samples=_SAMPLES).extremes
+        space = preview(file, num_samples=_SAMPLES)
     except InputError as error:
         return Finding(check="time", verdict=Verdict.WARN, text=error.problems[0])
-    pace, whole = pace_of(points), race_length(file) * file.training.steps
-    cheap, median, dear = (whole * pace.seconds(step_flops(file, p.design)) for p in extremes)
-    workers = workers or num_workers()
-    # the median twice: most designs lie near it
-    trial = (cheap + 2 * median + dear) / 4 / workers
-    references = sum(
-        len(reference_designs(file, width))
-        for width in reference_widths(file, file.search.reference_widths)
-    )
-    return _time_finding(file, trial, references, workers, (cheap, dear))
+    pace, steps = pace_of(points), file.training.steps
+    cheap, median, dear = (steps * pace.seconds(step_flops(file, p.design)) for p in space.extremes)
+    return _time_finding(file, time_of(file, space, (cheap, median, dear), workers=workers))
 
 
-def _time_finding(
-    file: CampaignFile,
-    trial: float,
-    references: int,
-    workers: int,
-    between: tuple[float, float],
-) -> Finding:
-    """Args: seconds of a trial on all workers together; of the cheapest and the dearest on one."""
+def _time_finding(file: CampaignFile, times: TimeEstimate) -> Finding:
     trials, minutes = file.search.trials, file.search.time_budget_minutes
-    runners = "1 worker" if workers == 1 else f"{workers} workers"
+    references, trial = times.references, times.mean / times.workers
+    runners = "1 worker" if times.workers == 1 else f"{times.workers} workers"
+    cheap, _, dear = times.trials
     detail = (
         f"{references} references included, confirmation not; a design takes"
-        f" {duration(between[0])} to {duration(between[1])}, less if solved or stopped; estimated"
+        f" {duration(cheap)} to {duration(dear)}, less if solved or stopped; estimated"
         " from the FLOPs of these references: recurrences take longer"
     )
     if minutes is None:
