@@ -67,6 +67,7 @@ OBJECTIVES: dict[str, Objective] = {
         Objective("flops_executed", "FLOPs per sequence, forward", maximise=False, log=True),
         Objective("params", "parameters", maximise=False, log=True),
         Objective("state", "floats", maximise=False, log=True),
+        Objective("learnability", "decades of learning rate", maximise=True, log=False),
     )
 }
 

@@ -47,20 +47,33 @@ def non_dominated(points: ArrayLike, *, keep_duplicates: bool = True) -> NDArray
     """
     array = _checked(points)
     distinct, first_seen, which = np.unique(array, axis=0, return_index=True, return_inverse=True)
-    # rows come sorted, first coordinate first: whatever dominates a row stands before it
-    front = np.empty_like(distinct)
-    size = 0
-    on_front = np.zeros(len(distinct), dtype=bool)
-    for i, row in enumerate(distinct):
-        if not (front[:size] <= row).all(axis=1).any():
-            on_front[i] = True
-            front[size] = row
-            size += 1
+    on_front = sorted_front(distinct)
     if keep_duplicates:
         return on_front[which.reshape(-1)]
     mask = np.zeros(len(array), dtype=bool)
     mask[first_seen[on_front]] = True
     return mask
+
+
+def sorted_front(points: Points) -> NDArray[np.bool_]:
+    """``non_dominated`` of rows sorted by the first coordinate, then by the second, and so on.
+
+    Whatever dominates a row stands before it. Of equal rows the first is kept. Linear with two
+    coordinates.
+    """
+    if points.shape[1] == 2:
+        second = points[:, 1]
+        beaten_from = np.append(np.inf, np.minimum.accumulate(second)[:-1])
+        return np.asarray(second < beaten_from)
+    front = np.empty_like(points)
+    size = 0
+    on_front = np.zeros(len(points), dtype=bool)
+    for i, row in enumerate(points):
+        if not (front[:size] <= row).all(axis=1).any():
+            on_front[i] = True
+            front[size] = row
+            size += 1
+    return on_front
 
 
 def ranks(points: ArrayLike) -> NDArray[np.int64]:

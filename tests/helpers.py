@@ -15,7 +15,6 @@ from archsearch.campaign.driver import Driver
 from archsearch.campaign.progress import Ending, Snapshot, Stop
 from archsearch.canonical import canonicalise
 from archsearch.execution.base import Answer, Executor, ExecutorOptions
-from archsearch.objectives import OBJECTIVES
 from archsearch.protocol import TrainingConfig
 from archsearch.records import (
     CellScore,
@@ -191,7 +190,7 @@ def open_store(campaign: Campaign, *, create: bool) -> Store:
     return Store(
         campaign.storage_url,
         campaign.settings.study,
-        objectives=[OBJECTIVES["accuracy"], OBJECTIVES["flops"]],
+        objectives=campaign.objectives,
         create=create,
     )
 

@@ -48,8 +48,8 @@ class Settings(BaseModel):
         time_budget_minutes: Replaces the file's.
         confirm_seeds: Replaces the file's; campaigns begun before there were any have 0.
         confirm_minutes: Replaces the file's.
-        reference_point: (accuracy, cost) that bounds the hypervolume; None until the references
-            are trained.
+        reference_point: Values of the objectives that bound the hypervolume; None until the
+            references are trained.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ class Settings(BaseModel):
     reference_widths: Literal["default", "all"]
     confirm_seeds: int = 0
     confirm_minutes: float | None = None
-    reference_point: tuple[float, float] | None = None
+    reference_point: tuple[float, ...] | None = None
     command: str = ""
 
 

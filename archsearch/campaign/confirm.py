@@ -13,7 +13,7 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.confirmation import Seed, terms_of
 from archsearch.campaign.dispatch import Arrival, WorkerSettings
 from archsearch.campaign.estimates import score_of
-from archsearch.campaign.front import cost_of, front_of
+from archsearch.campaign.front import front_of, value_of
 from archsearch.campaign.loop import Loop
 from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop, name_of
 from archsearch.campaign.race import Move
@@ -126,9 +126,9 @@ class Confirmer(Loop):
             attempts=arrival.attempts,
             finished_at=now_text(),
         )
-        accuracy, cost = self._campaign.objectives
         score = score_of(result)
-        values = [accuracy.scaled(score), cost.scaled(cost_of(record, cost))]
+        scored = record.model_copy(update={"accuracy": score})
+        values = [o.scaled(value_of(scored, o)) for o in self._campaign.objectives]
         self._store.add_confirmation(found, values)
         self._store.set_confirm_seconds(self._elapsed_seconds())
         self._confirmations.append(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from archsearch.campaign import policy, race, rungs
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.dispatch import Arrival, Key, WorkerSettings, key_of
-from archsearch.campaign.front import conv_only, cost_of, front_of
+from archsearch.campaign.front import conv_only, front_of, value_of
 from archsearch.campaign.judge import Judge
 from archsearch.campaign.loop import Loop
 from archsearch.campaign.policy import Action, SearchState
@@ -119,16 +119,18 @@ class Driver(Loop):
         return None
 
     def _freeze_reference_point(self) -> None:
-        """(accuracy of convolutions only, cost of two attention layers at the widest setting)."""
+        """Convolutions only for accuracy, two attention layers at the widest setting for cost.
+
+        And no rate that works for learnability.
+        """
         file = self._campaign.file
         floor = conv_only([r for r in self._records.values() if r.reference is not None])
         widest = usual_designs(file, max(widths(file)))[FULL_ATTENTION[0]]
         record = reference_record(file, 0, FULL_ATTENTION[0], widest)
+        accuracy = floor.accuracy if floor is not None else 0.0
+        record = record.model_copy(update={"accuracy": accuracy})
         self._campaign.freeze(
-            reference_point=(
-                floor.accuracy if floor is not None else 0.0,
-                cost_of(record, self._campaign.objectives[1]),
-            )
+            reference_point=tuple(value_of(record, o) for o in self._campaign.objectives)
         )
 
     # search

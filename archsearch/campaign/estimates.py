@@ -141,12 +141,12 @@ class Contender(NamedTuple):
     """A design that may be on the front.
 
     Attributes:
-        cost: On the scale on which costs are compared.
+        costs: What it is compared by beside accuracy, as losses: fresh seeds do not change them.
         accuracy: What it counts for without fresh seeds.
     """
 
     number: int
-    cost: float
+    costs: tuple[float, ...]
     accuracy: float
 
 
@@ -174,14 +174,14 @@ def membership(
     pool = np.array(residuals(scores))
     if not contenders or not pool.size:
         return {}
-    contenders = sorted(contenders, key=lambda c: (c.cost, c.number))
+    contenders = sorted(contenders, key=lambda c: (c.costs, c.number))
     everyone = [*contenders, *([floor] if floor is not None else [])]
     random = np.random.default_rng(np.random.SeedSequence((seed, _digest(everyone, scores, pool))))
     drawn = np.stack([_draw(c, scores.get(c.number, ()), pool, random) for c in everyone], axis=1)
     level = np.full(REPLICATES, LEAST_GAP)
     if floor is not None:
         level += drawn[:, -1]
-    costs = np.array([c.cost for c in contenders])
+    costs = np.array([c.costs for c in contenders])
     on_front = np.zeros(len(contenders))
     for start in range(0, REPLICATES, _CHUNK):  # so that thousands of designs fit into memory
         part = slice(start, start + _CHUNK)
@@ -209,13 +209,16 @@ def _draw(
 def _on_front(
     accuracy: NDArray[np.float64], costs: NDArray[np.float64], level: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Who is a member in each replicate (a row); columns are sorted by cost."""
+    """Who is a member in each replicate (a row); columns are sorted by costs, (n, m - 1)."""
     useful = np.where(accuracy >= level[:, None], accuracy, -np.inf)
-    starts = np.flatnonzero(np.diff(costs, prepend=-np.inf))
+    distinct, starts, group = np.unique(costs, axis=0, return_index=True, return_inverse=True)
     best = np.maximum.reduceat(useful, starts, axis=1)  # of each cost
-    cheaper = np.maximum.accumulate(best, axis=1)[:, :-1]
-    cheaper = np.concatenate([np.full((len(useful), 1), -np.inf), cheaper], axis=1)
-    group = np.repeat(np.arange(len(starts)), np.diff([*starts, len(costs)]))
+    cheaper = np.full_like(best, -np.inf)
+    for place, own in enumerate(distinct):
+        # whatever costs no more stands before it
+        no_worse = np.flatnonzero((distinct[:place] <= own).all(axis=1))
+        cheaper[:, place] = best[:, no_worse].max(axis=1, initial=-np.inf)
+    group = group.reshape(-1)
     members: NDArray[np.bool_] = (useful >= best[:, group]) & (useful > cheaper[:, group])
     return members
 

@@ -39,10 +39,18 @@ def cost_of(record: TrialRecord, objective: Objective) -> float:
     return float(getattr(record.price, name))
 
 
-def losses(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[float, float]:
-    """(accuracy, cost) as numbers to minimise."""
-    accuracy, cost = objectives
-    return accuracy.loss(record.accuracy), cost.loss(cost_of(record, cost))
+def value_of(record: TrialRecord, objective: Objective) -> float:
+    """Any objective's value of a priced design; where nothing was learned, no rate works."""
+    if objective.name == "accuracy":
+        return record.accuracy
+    if objective.name == "learnability":
+        return record.learnability or 0.0
+    return cost_of(record, objective)
+
+
+def losses(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """Accuracy, cost and perhaps learnability, as numbers to minimise."""
+    return tuple(objective.loss(value_of(record, objective)) for objective in objectives)
 
 
 def split(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:
@@ -147,17 +155,17 @@ def margins(
     members, are left out.
     """
     found: dict[int, float] = {}
-    member_costs = {m.number: losses(m, objectives)[1] for m in standing.members}
+    members = {m.number: losses(m, objectives)[1:] for m in standing.members}
     for trial in standing.trials:
         if not is_candidate(trial, -LEAST_GAP, oracles=oracles):
             continue
-        cost = losses(trial, objectives)[1]
+        mine = losses(trial, objectives)[1:]
         needed = standing.level
         for member in standing.members:
+            theirs = members[member.number]
+            no_worse = all(a <= b for a, b in zip(theirs, mine, strict=True))
             # an equal of the same cost stands beside it
-            if member_costs[member.number] < cost or (
-                member_costs[member.number] == cost and trial.number not in member_costs
-            ):
+            if no_worse and (theirs != mine or trial.number not in members):
                 needed = max(needed, member.accuracy)
         found[trial.number] = trial.accuracy - needed
     return found
@@ -199,7 +207,7 @@ def probabilities(
     near |= {m.number for m in standing.members}
 
     def contender(record: TrialRecord) -> Contender:
-        return Contender(record.number, losses(record, objectives)[1], record.accuracy)
+        return Contender(record.number, losses(record, objectives)[1:], record.accuracy)
 
     return membership(
         [
@@ -217,7 +225,7 @@ def probabilities(
 def build_front(
     records: Iterable[TrialRecord],
     objectives: Sequence[Objective],
-    reference_point: tuple[float, float] | None,
+    reference_point: tuple[float, ...] | None,
     *,
     oracles: bool = False,
     confirmations: Sequence[Confirmation] = (),
@@ -227,8 +235,8 @@ def build_front(
 
     Args:
         records: References and trials, in any order.
-        objectives: Accuracy and the cost.
-        reference_point: (accuracy, cost), frozen when the references were trained.
+        objectives: Accuracy, the cost, and perhaps learnability.
+        reference_point: Their values, frozen when the references were trained.
         oracles: Whether designs that are told where the answers are may be members.
         confirmations: Of any of them, in any order; they replace the search's scores.
         confirm_seeds: How many fresh seeds confirm a member.
@@ -293,7 +301,7 @@ def front_of(
     )
 
 
-def _knee(points: Sequence[tuple[float, float]], members: Sequence[TrialRecord]) -> int | None:
+def _knee(points: Sequence[tuple[float, ...]], members: Sequence[TrialRecord]) -> int | None:
     if len(members) < 3:
         # two points have no bend between them: then what recalls best is the one to show
         best = max(members, key=lambda m: m.accuracy, default=None)
@@ -302,9 +310,9 @@ def _knee(points: Sequence[tuple[float, float]], members: Sequence[TrialRecord])
 
 
 def _hypervolume(
-    points: Sequence[tuple[float, float]],
+    points: Sequence[tuple[float, ...]],
     objectives: Sequence[Objective],
-    reference_point: tuple[float, float] | None,
+    reference_point: tuple[float, ...] | None,
 ) -> float | None:
     if reference_point is None:
         return None
@@ -362,6 +370,7 @@ class _Rows(NamedTuple):
             params=price.params,
             state_floats=price.state_floats,
             learning_rate=None if record.scored is None else record.scored.learning_rate,
+            learnability=record.learnability,
             seeds=len(fresh) or (1 if record.evaluations else 0),
             p_on_front=self.p_on_front.get(number),
             confirmed=self._is_confirmed(record, len(fresh)),

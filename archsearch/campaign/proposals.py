@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import violations
-from archsearch.campaign.front import cost_of
+from archsearch.campaign.front import value_of
 from archsearch.canonical import campaign_key, has_oracle
+from archsearch.objectives import Objective
 from archsearch.records import FailureKind, TrialOutcome, TrialRecord, now_text
 from archsearch.samplers import samplers
 from archsearch.samplers.base import TrialSuggest, draw_seed
+from archsearch.space.schema import SECOND_OBJECTIVES
 from archsearch.storage import Store
 
 _UNBUILDABLE_COST = 1e15
@@ -128,12 +130,15 @@ class Proposer:
         """
         if record.outcome in (TrialOutcome.DUPLICATE, TrialOutcome.FAILED):
             return None
-        accuracy, cost = self._campaign.objectives
-        value = _UNBUILDABLE_COST if record.price is None else cost_of(record, cost)
-        told = record.accuracy
         if not self._campaign.file.search.oracles and _is_oracle(record):
-            told = 0.0
-        return [accuracy.scaled(told), cost.scaled(value)]
+            record = record.model_copy(update={"accuracy": 0.0})
+        return [o.scaled(_told(record, o)) for o in self._campaign.objectives]
+
+
+def _told(record: TrialRecord, objective: Objective) -> float:
+    if record.price is None and objective.name in SECOND_OBJECTIVES:
+        return _UNBUILDABLE_COST
+    return value_of(record, objective)
 
 
 def _is_oracle(record: TrialRecord) -> bool:

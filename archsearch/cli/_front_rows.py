@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from archsearch.cli._picture import letter
-from archsearch.cli._text import Column, accuracy, count, human, ratio, share
+from archsearch.cli._text import Column, accuracy, count, decades, human, ratio, share
 from archsearch.records import Front, FrontRow
 
 COLUMNS_OF_LIVE = (
@@ -43,6 +43,10 @@ def was_confirmed(front: Front) -> bool:
     )
 
 
+def _is_learnability_sought(front: Front) -> bool:
+    return "learnability" in front.objectives
+
+
 def _cells(front: Front) -> tuple[str, ...]:
     return next((row.cells for row in _kept_rows(front) if row.cells), ())
 
@@ -62,6 +66,7 @@ def front_columns(front: Front) -> list[Column]:
         Column("worst", rank=2),
         *(Column(cell, rank=6) for cell in _cells(front)),
         Column("gap", rank=3),
+        *([Column("decades")] if _is_learnability_sought(front) else ()),
         Column("FLOPs"),
         Column("vs attn", rank=1),
         Column("growth", text=True),
@@ -74,7 +79,12 @@ def front_columns(front: Front) -> list[Column]:
 
 def front_rows(front: Front, *, with_dominated: bool = False) -> list[TextRow]:
     """Members, then the dominated designs if wanted, then the references."""
-    of = partial(_row, num_cells=len(_cells(front)), with_confirmation=was_confirmed(front))
+    of = partial(
+        _row,
+        num_cells=len(_cells(front)),
+        with_confirmation=was_confirmed(front),
+        with_learnability=_is_learnability_sought(front),
+    )
     rows = [of(row, _member_kind(front, row), style="") for row in front.members]
     if with_dominated:
         ordered = sorted(front.dominated, key=lambda row: (row.cost, -row.accuracy))
@@ -114,6 +124,7 @@ def _row(
     *,
     num_cells: int,
     with_confirmation: bool,
+    with_learnability: bool,
     style: str,
     label: str = "",
 ) -> TextRow:
@@ -128,6 +139,7 @@ def _row(
         accuracy(row.worst_cell if trained else None),
         *(map(accuracy, row.cell_accuracy) if row.cell_accuracy else ["-"] * num_cells),
         share(row.gap_closed),
+        *([decades(row.learnability)] if with_learnability else ()),
         human(row.flops),
         ratio(row.cost_vs_full_attention),
         row.growth,

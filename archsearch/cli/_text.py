@@ -72,6 +72,11 @@ def ratio(value: float | None) -> str:
     return f"{value:.2f}x" if value >= 0.1 else f"{value:.2g}x"
 
 
+def decades(value: float | None) -> str:
+    """A width on a log scale, or a dash."""
+    return "-" if value is None else f"{value:.1f}"
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """``1 trial``, ``1,000 trials``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -123,6 +123,8 @@ def _step_corners(axes: Axes, members: Sequence[FrontRow]) -> list[tuple[float, 
     for row in members:
         if corners:
             corners.append((_cost(row), corners[-1][1]))
+            if row.accuracy < corners[-1][1]:  # a member for its learnability
+                continue
         corners.append((_cost(row), row.accuracy))
     if corners:
         corners.append((axes.get_xlim()[1], corners[-1][1]))

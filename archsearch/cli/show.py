@@ -137,7 +137,7 @@ def _summary(record: TrialRecord) -> list[tuple[str, str]]:
 
 
 def _result(record: TrialRecord) -> list[tuple[str, str]]:
-    from archsearch.cli._text import accuracy
+    from archsearch.cli._text import accuracy, decades
     from archsearch.records import TrialOutcome
 
     pairs = [("outcome", record.outcome.value)]
@@ -152,7 +152,7 @@ def _result(record: TrialRecord) -> list[tuple[str, str]]:
     if record.outcome is TrialOutcome.STOPPED:
         pairs.append(("accuracy so far", accuracy(record.accuracy)))
     if record.learnability is not None:
-        pairs.append(("learning rates that work", f"{record.learnability:.1f} decades"))
+        pairs.append(("learning rates that work", f"{decades(record.learnability)} decades"))
     return pairs
 
 

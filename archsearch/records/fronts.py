@@ -31,6 +31,7 @@ class FrontRow(Record):
             references, and for designs far below the front.
         confirmed: Of a member: enough fresh seeds, and a probability that says so. Of a reference:
             enough fresh seeds.
+        learnability: Decades of learning rate that work; None where it cannot be told.
         steps: Of the run that is scored.
         seconds: Of all runs, confirmations included.
     """
@@ -67,6 +68,7 @@ class FrontRow(Record):
     steps: int
     seconds: float
     oracle_bias: bool = False
+    learnability: float | None = None
 
 
 class Front(Record):
@@ -74,8 +76,8 @@ class Front(Record):
 
     Attributes:
         dominated: Trained designs that are not members.
-        hypervolume: In (accuracy, log10 cost), bounded by the reference point; None before it is
-            known.
+        hypervolume: Of all objectives, cost as log10, bounded by the reference point; None before
+            it is known.
         knee: Number of the member that bulges furthest towards the ideal.
         counts: Trials by outcome.
         winners_curse: By how much fresh seeds lower the scores of the designs that were members by
@@ -88,7 +90,7 @@ class Front(Record):
     dominated: tuple[FrontRow, ...]
     references: tuple[FrontRow, ...]
     hypervolume: float | None
-    reference_point: tuple[float, float] | None
+    reference_point: tuple[float, ...] | None
     knee: int | None
     counts: dict[str, int]
     winners_curse: float | None = None

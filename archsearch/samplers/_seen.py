@@ -23,14 +23,17 @@ _FIRST_ROWS = 256
 class Seen:
     """The trials of a study by number; those of higher numbers are never looked at.
 
+    Args:
+        num_objectives: Of the study.
+
     Attributes:
         trials: All, as the storage has them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_objectives: int) -> None:
         self.trials: list[FrozenTrial] = []
         self._open: dict[int, int] = {}  # numbers of trials that have not ended: answers so far
-        self._losses = np.full((_FIRST_ROWS, 2), np.nan)
+        self._losses = np.full((_FIRST_ROWS, num_objectives), np.nan)
         self._answers: list[ItemsView[str, Any]] = []
         self._names: dict[str, tuple[int, BaseDistribution]] = {}
 
@@ -57,7 +60,7 @@ class Seen:
             self._losses[number] = losses_of(directions, [trial])[0]
 
     def losses(self, number: int) -> NDArray[np.float64]:
-        """(number, 2), of the trials before that one; see ``losses_of``."""
+        """(number, objectives), of the trials before that one; see ``losses_of``."""
         return self._losses[:number]
 
     def answers(self, number: int) -> list[ItemsView[str, Any]]:
@@ -78,7 +81,7 @@ _by_study: WeakKeyDictionary[optuna.Study, Seen] = WeakKeyDictionary()
 
 def seen(study: optuna.Study) -> Seen:
     """What is known of a study by now."""
-    found = _by_study.setdefault(study, Seen())
+    found = _by_study.setdefault(study, Seen(len(study.directions)))
     found.update(study)
     return found
 
@@ -86,7 +89,7 @@ def seen(study: optuna.Study) -> Seen:
 def losses_of(
     directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial]
 ) -> NDArray[np.float64]:
-    """Values as numbers to minimise, (n, 2); NaN for trials that are not complete."""
+    """Values as numbers to minimise, (n, objectives); NaN for trials that are not complete."""
     signs = np.array([1.0 if way is StudyDirection.MINIMIZE else -1.0 for way in directions])
     nothing = [np.nan] * len(signs)
     values = [t.values if t.state is TrialState.COMPLETE else nothing for t in trials]

@@ -103,7 +103,7 @@ def near_front(
     """Possible parents and their ranks: whole fronts until there are ``NEAR_FRONT`` of them.
 
     Args:
-        losses: (n, 2); NaN for trials that are not complete.
+        losses: (n, objectives); NaN for trials that are not complete.
         trials: Of any state; the first n are looked at.
 
     Returns:
@@ -129,13 +129,11 @@ def _foremost(losses: NDArray[np.float64], trials: Sequence[FrozenTrial]) -> NDA
     Constraints are read of those only that would be on a front: reading all would take longer than
     everything else that an ask does.
     """
-    # whatever dominates a trial stands before it
-    order = np.lexsort((losses[:, 1], losses[:, 0]))
+    order = np.lexsort(losses.T[::-1])
     left = order[np.isfinite(losses[order]).all(axis=1)]
     found = np.zeros(0, dtype=np.int64)
     while left.size and found.size < FOREMOST:
-        second = losses[left, 1]
-        front = second < np.append(np.inf, np.minimum.accumulate(second)[:-1])
+        front = pareto.sorted_front(losses[left])
         feasible = [max(trials[i].constraints.values(), default=0.0) <= 0 for i in left[front]]
         if all(feasible):
             found = np.append(found, left[front])

@@ -127,10 +127,14 @@ def json_schema() -> dict[str, Any]:
             **{key: {"$ref": f"#/$defs/{key}"} for key in models},
             "space": _space(),
             "objectives": {
-                "prefixItems": [{"const": "accuracy"}, {"enum": list(SECOND_OBJECTIVES)}],
+                "prefixItems": [
+                    {"const": "accuracy"},
+                    {"enum": list(SECOND_OBJECTIVES)},
+                    {"const": "learnability"},
+                ],
                 "type": "array",
                 "minItems": 2,
-                "maxItems": 2,
+                "maxItems": 3,
             },
             "constraints": {
                 "type": "array",

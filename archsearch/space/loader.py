@@ -108,7 +108,6 @@ def _campaign(reader: Reader, root: Node, text: str) -> CampaignFile | None:
     space = _space(reader, entries["space"], "space") if "space" in entries else None
     training = reader.model(TrainingConfig, entries.get("training", empty), "training")
     search = reader.model(SearchConfig, entries.get("search", empty), "search")
-    objectives = _objectives(reader, entries.get("objectives"))
     constraints = _constraints(reader, entries.get("constraints"))
     if training and task:
         place = entries.get("training", entries["task"])
@@ -117,6 +116,7 @@ def _campaign(reader: Reader, root: Node, text: str) -> CampaignFile | None:
         _check_batch(reader, place.place, training, task)
     if training and search:
         training, search = _with_rates(reader, entries, training, search)
+    objectives = _objectives(reader, entries.get("objectives"), search)
     if name is None or task is None or space is None or training is None or search is None:
         return None
     return CampaignFile(
@@ -173,23 +173,26 @@ def _check_batch(reader: Reader, place: Place, training: TrainingConfig, task: M
         reader.report(place, "training.batch_tokens", text)
 
 
-def _objectives(reader: Reader, node: Node | None) -> tuple[str, ...]:
+def _objectives(reader: Reader, node: Node | None, search: SearchConfig | None) -> tuple[str, ...]:
     default = ("accuracy", "flops")
     items = None if node is None else reader.items(node, "objectives")
     if node is None or items is None:
         return default
-    if len(items) != 2:
-        text = f"got {len(items)}; must be two, such as [accuracy, flops]"
+    if not 2 <= len(items) <= 3:
+        text = f"got {len(items)}; must be two or three, such as [accuracy, flops]"
         reader.report(node.place, "objectives", text)
         return default
     names = []
-    for i, (item, allowed) in enumerate(
-        zip(items, (("accuracy",), SECOND_OBJECTIVES), strict=True)
-    ):
+    places = (("accuracy",), SECOND_OBJECTIVES, ("learnability",))
+    for i, (item, allowed) in enumerate(zip(items, places, strict=False)):
         value = item.plain()
         if value not in allowed and value is not UNREADABLE:
             hint = suggestion(value, allowed) if isinstance(value, str) else ""
-            text = f"{found(value)}; must be {'one of ' if i else ''}{', '.join(allowed)}{hint}"
+            one_of = "one of " if len(allowed) > 1 else ""
+            text = f"{found(value)}; must be {one_of}{', '.join(allowed)}{hint}"
+            reader.report(item.place, join("objectives", i), text)
+        elif i == 2 and search is not None and len(search.learning_rates) == 1:
+            text = "learnability needs a race: two search.learning_rates or more"
             reader.report(item.place, join("objectives", i), text)
         names.append(str(value))
     return tuple(names)

@@ -222,7 +222,7 @@ class CampaignFile:
         task: What designs are trained and tested on.
         space: Which designs there are.
         training: How each is trained.
-        objectives: ``accuracy`` and the price to pay for it.
+        objectives: ``accuracy``, the price to pay for it, and perhaps ``learnability``.
         constraints: What a design must satisfy to be trained at all.
         search: Sampler, budget and seed.
         text: The file itself, comments included, to be frozen with the results.

@@ -19,6 +19,7 @@ from archsearch.campaign.estimates import (
     student_quantile,
 )
 from archsearch.campaign.front import NEAR, build_front, margins, near_members, stand
+from archsearch.objectives import OBJECTIVES
 from archsearch.protocol import SUCCESS_ACCURACY
 from archsearch.records import (
     FRESH_RUNS,
@@ -355,7 +356,7 @@ def test_a_floor_that_rises_takes_members_with_it() -> None:
 
 
 def test_an_uncertain_floor_makes_uncertain_members() -> None:
-    floor = Contender(-3, 2.0, 0.3)
+    floor = Contender(-3, (2.0,), 0.3)
     scores = {-3: (0.2, 0.3, 0.4), 0: (0.36, 0.36, 0.36)}
     p = membership(contenders((0, 3.0, 0.36)), floor, scores, seed=1)
     assert 0.5 < p[0] < 0.95
@@ -363,7 +364,7 @@ def test_an_uncertain_floor_makes_uncertain_members() -> None:
 
 
 def contenders(*values: tuple[int, float, float]) -> list[Contender]:
-    return [Contender(*value) for value in values]
+    return [Contender(number, (cost,), accuracy) for number, cost, accuracy in values]
 
 
 def test_a_lone_clear_winner_is_certain() -> None:
@@ -404,19 +405,26 @@ def test_the_bootstrap_is_reproducible_and_the_campaigns_own() -> None:
     assert membership(both, None, scores, seed=2) != p
 
 
-def test_membership_is_that_of_the_front() -> None:
+@pytest.mark.parametrize("names", [(), ("learnability",)])
+def test_membership_is_that_of_the_front(names: tuple[str, ...]) -> None:
     """With seeds that do not differ, the bootstrap is one front 2,000 times."""
+    objectives = (*BOTH, *(OBJECTIVES[name] for name in names))
     random = np.random.default_rng(3)
     for _ in range(30):
         trials = [
-            record(i, float(random.integers(1, 8)) / 8, int(10 ** random.integers(1, 4)))
+            record(
+                i,
+                float(random.integers(1, 8)) / 8,
+                int(10 ** random.integers(1, 4)),
+                learnability=float(random.integers(0, 3)),
+            )
             for i in range(12)
         ]
         seeds = [
             fresh(Seed(r.number, nth), r.accuracy)
             for r, nth in itertools.product([*REFERENCES, *trials], range(3))
         ]
-        shown = front([*REFERENCES, *trials], seeds)
+        shown = build_front([*REFERENCES, *trials], objectives, None, confirmations=seeds)
         rows = (*shown.members, *shown.dominated)
         assert {row.number: row.p_on_front for row in rows} == {
             row.number: float(row.is_member) for row in rows

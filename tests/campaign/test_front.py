@@ -8,7 +8,7 @@ import random
 import pytest
 
 from archsearch.campaign.exports import picked
-from archsearch.campaign.front import build_front, cost_of
+from archsearch.campaign.front import build_front, cost_of, margins, stand
 from archsearch.costs import Price
 from archsearch.errors import InputError
 from archsearch.objectives import OBJECTIVES
@@ -211,6 +211,29 @@ def test_other_costs_are_objectives_too() -> None:
     assert cost_of(trials[0], BOTH[1]) == 1
     with pytest.raises(ValueError, match="has no price"):
         cost_of(TrialRecord(number=1, outcome=TrialOutcome.INFEASIBLE), BOTH[1])
+
+
+def test_learnability_is_a_third_objective() -> None:
+    three = (*BOTH, OBJECTIVES["learnability"])
+    trials = [
+        record(0, 0.6, 1_000, learnability=0.5),
+        record(1, 0.5, 1_000, learnability=1.0),  # less accurate, easier to train
+        record(2, 0.5, 1_000, learnability=0.5),  # beaten by both
+        record(3, 0.6, 10_000),  # nothing is known of its rates: none works
+        record(4, 0.7, 10_000),  # more accurate than all others
+        record(5, 0.4, 10_000, learnability=1.5),  # the easiest
+    ]
+    front = build_front([*REFERENCES, *trials], three, (*POINT, 0.0))
+    assert [m.number for m in front.members] == [0, 1, 4, 5]
+    assert [m.learnability for m in front.members] == [0.5, 1.0, None, 1.5]
+    assert [m.number for m in build_front([*REFERENCES, *trials], BOTH, POINT).members] == [0, 4]
+    # log10 costs 3 and 4, bounded at 5; accuracy above 0.1; no rate works adds nothing
+    assert front.hypervolume == pytest.approx(2 * (0.5 * 0.5 + 0.4 * 0.5) + 1 * 0.3 * 0.5)
+    standing = stand([*REFERENCES, *trials], three)
+    rise = margins(standing, three)
+    assert rise[2] == pytest.approx(-0.1)  # to 0.6: the one as easy to train, at its price
+    assert rise[3] == pytest.approx(-0.1)  # to 0.7, not beyond the easiest
+    assert rise[5] == pytest.approx(0.4 - 0.15)  # nothing is as easy: the floor alone
 
 
 def test_solved_needs_every_cell() -> None:

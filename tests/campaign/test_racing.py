@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from archsearch.campaign.config import RUNS, Campaign
+from archsearch.campaign.front import front_of, value_of
 from archsearch.campaign.progress import EndKind, Stop
+from archsearch.campaign.replay import replay
 from archsearch.evaluate import CHECKPOINT, evaluate
 from archsearch.execution.base import Answer
 from archsearch.records import (
@@ -105,6 +107,28 @@ def test_a_campaign_of_races_stops_audits_and_scores(tmp_path: Path) -> None:
         assert values[record.number][0] == pytest.approx(record.accuracy)
     steps = sum(e.step for r in records for e in r.runs.values())
     assert steps < 0.8 * 24 * 3 * 16
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "structural", "gp", "portfolio"])
+def test_learnability_can_be_sought(tmp_path: Path, sampler: str) -> None:
+    text = RACE.replace("sampler: random", f"sampler: {sampler}")
+    text = text.replace("task:", "objectives: [accuracy, flops, learnability]\ntask:", 1)
+    campaign = new_campaign(tmp_path / "c", text)
+    assert drive(campaign, Inline(slow_learner)).kind is EndKind.FINISHED
+    assert campaign.settings.reference_point is not None
+    assert campaign.settings.reference_point[2] == 0.0
+    told = {t["number"]: t["values"] for t in study_of(campaign) if t["study"] == "trials"}
+    trained = [r for r in trials_of(campaign) if r.outcome.was_evaluated]
+    assert {told[r.number][2] for r in trained} == {r.learnability or 0.0 for r in trained}
+    for record in trained:
+        assert told[record.number] == [
+            pytest.approx(o.scaled(value_of(record, o))) for o in campaign.objectives
+        ]
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    assert replay(campaign, records).first is None
+    front = front_of(campaign, records)
+    assert front.hypervolume is not None
+    assert front.hypervolume > 0
 
 
 def test_a_race_killed_before_random_commits_is_the_undisturbed_one(tmp_path: Path) -> None:

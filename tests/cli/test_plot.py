@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -45,6 +46,19 @@ def _crowded(count: int) -> Front:
         for i in range(count)
     ]
     return build_front([*reference_records(file), *trials], AXES, (0.245, 2e7))
+
+
+def test_the_line_never_falls() -> None:
+    """A dear member that is less accurate is one for its learnability."""
+    front = _front()
+    easy = front.members[-1].model_copy(update={"cost": 4e7, "accuracy": 0.3})
+    figure = Figure()
+    both = front.model_copy(update={"members": (*front.members, easy)})
+    _draw(figure, FigureCanvasAgg(figure), both, "c")
+    heights = [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].get_lines()]
+    longest = max(heights, key=len)
+    assert longest == sorted(longest)
+    assert longest[-1] == front.members[-1].accuracy
 
 
 @pytest.mark.parametrize(

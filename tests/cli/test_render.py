@@ -16,6 +16,7 @@ import pytest
 
 from archsearch.campaign.driver import Snapshot
 from archsearch.campaign.front import build_front
+from archsearch.cli._front_rows import front_columns, front_rows
 from archsearch.cli._picture import Role, letter, picture
 from archsearch.cli._text import Column, aligned, duration, human, ratio, sparkline
 from archsearch.cli.render import LiveProgress, fitting
@@ -109,6 +110,18 @@ def test_every_width_is_kept_and_no_number_is_cut(
             assert expected in text
         assert "A attention x2" in " ".join(text.split())
         assert ("too narrow for" in text) == (columns < 100)
+
+
+def test_learnability_has_a_column_where_it_is_sought(front: Front) -> None:
+    assert "decades" not in [column.title for column in front_columns(front)]
+    file = loads(CAMPAIGN)
+    records = [r.model_copy(update={"learnability": 0.25}) for r in trial_records(file)]
+    objectives = (OBJECTIVES["accuracy"], OBJECTIVES["flops"], OBJECTIVES["learnability"])
+    sought = build_front([*reference_records(file), *records], objectives, (0.245, 2e7, 0.0))
+    place = [column.title for column in front_columns(sought)].index("decades")
+    texts = [row.texts[place] for row in front_rows(sought, with_dominated=True)]
+    trained = len(sought.members) + len(sought.dominated)
+    assert texts == ["0.2"] * trained + ["-"] * len(sought.references)
 
 
 def test_mixers_fit_sixty_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
