@@ -31,6 +31,7 @@ def test_a_mixer_is_measured_beside_attention() -> None:
             assert timing.peak_mebibytes >= 0
 
 
+@pytest.mark.slow
 def test_long_sequences_are_not_asked_of_quadratic_mixers() -> None:
     lengths = (64, 8192)
     (dense,) = measure(["masked_mixer"], lengths=lengths, repeats=1)

@@ -240,7 +240,7 @@ def test_designs_are_drawn_once_and_none_of_another_study() -> None:
 
 def test_a_study_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "rows.jsonl"
-    designs = [design("short_conv", "attention", d_model=8), design("short_conv", d_model=8)]
+    designs = [design("short_conv", "attention", d_model=8)]
     protocols = {"fast": short(2), "long": short(4)}
     found = []
     for result in study(designs, protocols, TASK, path, seeds=2):

@@ -24,6 +24,7 @@ objectives: [accuracy, flops]
 """
 
 
+@pytest.mark.slow
 def test_training(cli: Cli) -> None:
     options = ("--cell", "16,2", "--tokens", 64, "--d-model", 8, "--repeats", 1, "--no-naive")
     ran = cli("bench", "training", *options, "--precision", "float32", "--json")
