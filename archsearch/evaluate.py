@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from archsearch._version import __version__
+from archsearch.architecture import Architecture
 from archsearch.costs import flops_at
 from archsearch.device import resolve
 from archsearch.errors import StoreError
@@ -74,7 +75,7 @@ def _evaluate(request: EvaluationRequest) -> Evaluation:
         curve=tuple(run.curve),
         test=scores,
         seconds=time.monotonic() - began,
-        train_flops=_train_flops(run),
+        train_flops=_train_flops(run, request.architecture),
         precision=str(run.dtype).removeprefix("torch."),
         detail=f"not finite at step {run.step}" if outcome is RunOutcome.DIVERGED else "",
         versions=versions(),
@@ -117,12 +118,11 @@ def _out_of_memory(request: EvaluationRequest, message: str) -> Evaluation:
     )
 
 
-def _train_flops(run: Run) -> float:
+def _train_flops(run: Run, architecture: Architecture) -> float:
     """3 x forward (backward costs twice the forward pass), head at the labelled positions."""
     head = 2 * run.model.embedding.weight.numel()
     per_cell = {
-        cell: flops_at(run.model.architecture, cell.length) + head * cell.pairs
-        for cell in run.task.cells
+        cell: flops_at(architecture, cell.length) + head * cell.pairs for cell in run.task.cells
     }
     total = 0.0
     for step in range(run.step):

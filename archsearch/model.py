@@ -6,13 +6,13 @@ Axes: B batch, L length, D width, M labelled positions of a sequence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from archsearch.architecture import Architecture, Block
+from archsearch.architecture import Architecture, Component
 from archsearch.canonical import canonicalise, spec_of
 from archsearch.errors import InputError
 from archsearch.mixers import modules, specs
@@ -28,8 +28,6 @@ from archsearch.mixers.base import MixerContext
 from archsearch.mixers.short_conv.module import CausalDepthwiseConv
 
 EMBEDDING_STD = 0.02
-
-Mixer = SequenceMixer | ChannelMixer
 
 
 class ModelState(NamedTuple):
@@ -48,33 +46,38 @@ def _norm(kind: str, d_model: int) -> nn.Module:
     return nn.LayerNorm(d_model) if kind == "layernorm" else nn.RMSNorm(d_model, eps=1e-6)
 
 
-class _Block(nn.Module):
-    """x + sequence(norm(x)), then x + channel(norm(x)) unless the channel mixer is skipped.
+class Block(nn.Module):
+    """x + sequence(norm(x)), then x + channel(norm(x)) if there is a channel mixer.
 
-    ``sequence(u)`` is one mixer of u, or a * one(u) + b * other(u) with gates a and b per channel;
-    a local convolution, if there is one, stands between u and the mixers.
+    ``sequence(u)`` is one mixer of u, or a * one(u) + b * other(u) with gates a and b per channel.
+
+    Args:
+        norm: ``layernorm`` or ``rmsnorm``.
+        sequence: The sequence mixer; at its width all the rest is built.
+        channel: The channel mixer.
+        parallel: A second sequence mixer.
+        local_conv: Taps of a convolution between u and the mixers; 0 for none.
     """
 
-    def __init__(self, block: Block, norm: str, context: MixerContext) -> None:
+    def __init__(
+        self,
+        norm: str,
+        sequence: SequenceMixer,
+        channel: ChannelMixer | None = None,
+        parallel: SequenceMixer | None = None,
+        local_conv: int = 0,
+    ) -> None:
         super().__init__()
-        self.norm = _norm(norm, context.d_model)
-        self.local_conv: CausalDepthwiseConv | None = None
-        if block.local_conv:
-            self.local_conv = CausalDepthwiseConv(context.d_model, block.local_conv)
-        self.sequence: Mixer = modules.get(block.sequence.name)(spec_of(block.sequence), context)
-        self.reads_tokens = specs.get(block.sequence.name).reads_tokens
-        self.parallel: Mixer | None = None
-        if block.parallel is not None:
-            self.parallel = modules.get(block.parallel.name)(spec_of(block.parallel), context)
-            self.parallel_reads_tokens = specs.get(block.parallel.name).reads_tokens
-            self.gates = nn.Parameter(torch.empty(2, context.d_model))
-        self.channel_reads_past = specs.get(block.channel.name).reads_past
-        channel = spec_of(block.channel)
-        self.channel_norm: nn.Module | None = None
-        self.channel: Mixer | None = None
-        if not channel.skipped:
-            self.channel_norm = _norm(norm, context.d_model)
-            self.channel = modules.get(block.channel.name)(channel, context)
+        width = sequence.context.d_model
+        self.norm = _norm(norm, width)
+        self.local_conv = CausalDepthwiseConv(width, local_conv) if local_conv else None
+        self.sequence = sequence
+        self.parallel = parallel
+        if parallel is not None:
+            self.gates = nn.Parameter(torch.empty(2, width))
+        self.channel_norm = None if channel is None else _norm(norm, width)
+        self.channel = channel
+        self.channel_reads_past = channel is not None and channel.reads_past
 
     def forward(
         self, x_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor | None = None
@@ -85,11 +88,9 @@ class _Block(nn.Module):
         u_BLD = self.norm(x_BLD)
         if self.local_conv is not None:
             u_BLD = self.local_conv(u_BLD)
-        tokens = (tokens_BL,) if self.reads_tokens else ()
-        y = _mixed(self.sequence, u_BLD, position_BM, *tokens)
+        y = _mixed(self.sequence, u_BLD, tokens_BL, position_BM)
         if self.parallel is not None:
-            tokens = (tokens_BL,) if self.parallel_reads_tokens else ()
-            second = _mixed(self.parallel, u_BLD, position_BM, *tokens)
+            second = _mixed(self.parallel, u_BLD, tokens_BL, position_BM)
             y = self.gates[0] * y + self.gates[1] * second
         x = (x_BLD if position_BM is None else taken(x_BLD, position_BM)) + y
         if self.channel is not None and self.channel_norm is not None:
@@ -97,9 +98,9 @@ class _Block(nn.Module):
         return x
 
     @property
-    def parts(self) -> dict[str, Mixer]:
+    def parts(self) -> dict[str, SequenceMixer | ChannelMixer]:
         """The mixers that keep something of the past, by name."""
-        found: dict[str, Mixer] = {"sequence": self.sequence}
+        found: dict[str, SequenceMixer | ChannelMixer] = {"sequence": self.sequence}
         if self.parallel is not None:
             found["parallel"] = self.parallel
         if self.channel is not None and self.channel_reads_past:
@@ -122,18 +123,19 @@ class _Block(nn.Module):
         """One position of the stream, and the state behind it."""
         after: dict[str, State] = {}
 
-        def advance(name: str, u_BD: Tensor, *token: Tensor) -> Tensor:
-            y_BD, after[name] = self.parts[name].step(u_BD, state[name], *token)  # type: ignore[operator]
+        def advance(name: str, u_BD: Tensor) -> Tensor:
+            part = self.parts[name]
+            token = (token_B,) if part.reads_tokens else ()
+            y_BD, after[name] = part.step(u_BD, state[name], *token)  # type: ignore[operator]
             return cast(Tensor, y_BD)
 
         u_BD = self.norm(x_BD)
         if self.local_conv is not None:
             u_BD, inputs = self.local_conv.step(u_BD, state["local_conv"]["inputs"])
             after["local_conv"] = {"inputs": inputs}
-        y_BD = advance("sequence", u_BD, *([token_B] if self.reads_tokens else []))
+        y_BD = advance("sequence", u_BD)
         if self.parallel is not None:
-            second = advance("parallel", u_BD, *([token_B] if self.parallel_reads_tokens else []))
-            y_BD = self.gates[0] * y_BD + self.gates[1] * second
+            y_BD = self.gates[0] * y_BD + self.gates[1] * advance("parallel", u_BD)
         x_BD = x_BD + y_BD
         if self.channel is not None and self.channel_norm is not None:
             u_BD = self.channel_norm(x_BD)
@@ -152,8 +154,10 @@ class _Block(nn.Module):
             nn.init.constant_(self.gates, 0.5**0.5)
 
 
-def _mixed(mixer: Mixer, u_BLD: Tensor, position_BM: Tensor | None, *tokens: Tensor) -> Tensor:
-    assert isinstance(mixer, SequenceMixer)
+def _mixed(
+    mixer: SequenceMixer, u_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor | None
+) -> Tensor:
+    tokens = (tokens_BL,) if mixer.reads_tokens else ()
     if position_BM is None:
         return cast(Tensor, mixer(u_BLD, *tokens))
     return mixer.at(u_BLD, position_BM, *tokens)
@@ -162,35 +166,33 @@ def _mixed(mixer: Mixer, u_BLD: Tensor, position_BM: Tensor | None, *tokens: Ten
 class HybridModel(nn.Module):
     """A language model of one design.
 
+    Args:
+        blocks: At least one, all of one width.
+        vocab_size: V.
+        max_length: Tokens of the longest sequence.
+        norm: The last one, as in ``Block``.
+        learned_positions: Whether a vector for each position is added to the embedding.
+
     Attributes:
-        architecture: The canonical design.
         embedding: (V, D), also the head.
     """
 
-    def __init__(self, architecture: Architecture, vocab_size: int, max_length: int) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        *,
+        vocab_size: int,
+        max_length: int,
+        norm: str,
+        learned_positions: bool = False,
+    ) -> None:
         super().__init__()
-        self.architecture = canonicalise(architecture)
+        width = blocks[0].sequence.context.d_model
         self.max_length = max_length
-        design = self.architecture
-        self.embedding = nn.Embedding(vocab_size, design.d_model)
-        self.positions = (
-            nn.Embedding(max_length, design.d_model) if design.position == "learned" else None
-        )
-        self.blocks = nn.ModuleList(
-            _Block(
-                block,
-                design.norm,
-                MixerContext(
-                    d_model=design.d_model,
-                    max_length=max_length,
-                    rotary=design.position == "rotary",
-                    layer_index=index,
-                    num_layers=len(design.blocks),
-                ),
-            )
-            for index, block in enumerate(design.blocks)
-        )
-        self.final_norm = _norm(design.norm, design.d_model)
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.positions = nn.Embedding(max_length, width) if learned_positions else None
+        self.blocks = nn.ModuleList(blocks)
+        self.final_norm = _norm(norm, width)
 
     def hidden(self, tokens_BL: Tensor) -> Tensor:
         """Hidden states (B, L, D) behind the final norm.
@@ -237,8 +239,8 @@ class HybridModel(nn.Module):
         """
         self._check_length(length)
         without = [
-            f"blocks[{i}].{name}: '{getattr(self.architecture.blocks[i], name).name}' cannot read"
-            " token by token; call the model with the whole sequence"
+            f"blocks[{i}].{name}: '{part.name}' cannot read token by token; call the model with the"
+            " whole sequence"
             for i, block in enumerate(self._blocks())
             for name, part in block.parts.items()
             if not isinstance(part, Decoding)
@@ -259,9 +261,9 @@ class HybridModel(nn.Module):
         logits_BV = self.final_norm(x_BD) @ self.embedding.weight.T
         return logits_BV, ModelState(state.num_read + 1, tuple(after))
 
-    def _blocks(self) -> Iterator[_Block]:
+    def _blocks(self) -> Iterator[Block]:
         for block in self.blocks:
-            assert isinstance(block, _Block)
+            assert isinstance(block, Block)
             yield block
 
     def penalty(self) -> Tensor | None:
@@ -279,7 +281,42 @@ def build_model(architecture: Architecture, vocab_size: int, max_length: int) ->
     """
     # torch's own constructors draw from the global generator, which is the caller's
     with torch.random.fork_rng(devices=[]):
-        return HybridModel(architecture, vocab_size, max_length)
+        design = canonicalise(architecture)
+        return HybridModel(
+            [_block(design, index, max_length) for index in range(len(design.blocks))],
+            vocab_size=vocab_size,
+            max_length=max_length,
+            norm=design.norm,
+            learned_positions=design.position == "learned",
+        )
+
+
+def _block(design: Architecture, index: int, max_length: int) -> Block:
+    parts, context = design.blocks[index], context_of(design, index, max_length)
+
+    def built(part: Component | None) -> Any:
+        if part is None or specs.get(part.name).skipped:
+            return None
+        return modules.get(part.name)(spec_of(part), context)
+
+    return Block(
+        design.norm,
+        built(parts.sequence),
+        built(parts.channel),
+        built(parts.parallel),
+        parts.local_conv,
+    )
+
+
+def context_of(design: Architecture, index: int, max_length: int) -> MixerContext:
+    """Where the mixers of a block stand."""
+    return MixerContext(
+        d_model=design.d_model,
+        max_length=max_length,
+        rotary=design.position == "rotary",
+        layer_index=index,
+        num_layers=len(design.blocks),
+    )
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ def wide(x: Tensor) -> Tensor:
 class SequenceMixer(nn.Module):
     """Maps x of shape (B, L, D) to y of the same shape, causally; owns no residual and no norm.
 
-    A mixer whose spec says ``reads_tokens`` takes the token ids (B, L) as a second argument, in
+    One that ``reads_tokens`` takes the token ids (B, L) as a second argument, in
     its reference too, as the last of ``at``, and (B,) as the last argument of ``step``.
 
     Attributes:
@@ -68,6 +68,7 @@ class SequenceMixer(nn.Module):
 
     def __init__(self, spec: MixerSpec, context: MixerContext) -> None:
         super().__init__()
+        self.name, self.reads_tokens = spec.name, spec.reads_tokens
         self.context = context
 
     @abstractmethod
@@ -96,11 +97,13 @@ class SequenceMixer(nn.Module):
 class ChannelMixer(nn.Module):
     """Maps each position of x (B, L, D) on its own; owns no residual and no norm.
 
-    One whose spec says ``reads_past`` looks at earlier positions too, and has a ``Decoding`` form.
+    One that ``reads_past`` looks at earlier positions too, and has a ``Decoding`` form.
     """
 
     def __init__(self, spec: MixerSpec, context: MixerContext) -> None:
         super().__init__()
+        self.name, self.reads_past = spec.name, spec.reads_past
+        self.reads_tokens = False
         self.context = context
 
     @abstractmethod
