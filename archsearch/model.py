@@ -77,25 +77,41 @@ class Block(nn.Module):
             self.gates = nn.Parameter(torch.empty(2, width))
         self.channel_norm = None if channel is None else _norm(norm, width)
         self.channel = channel
-        self.channel_reads_past = channel is not None and channel.reads_past
 
-    def forward(
-        self, x_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor | None = None
-    ) -> Tensor:
-        """All positions (B, L, D), or the given ones alone (B, M, D)."""
-        if position_BM is not None and self.channel_reads_past:
+    @property
+    def mixers(self) -> list[SequenceMixer]:
+        """The sequence mixers, one or two."""
+        return [self.sequence] if self.parallel is None else [self.sequence, self.parallel]
+
+    def forward(self, x_BLD: Tensor, tokens_BL: Tensor) -> Tensor:
+        """All positions (B, L, D)."""
+        u_BLD = self._input(x_BLD)
+        return self._finish(x_BLD, [m(u_BLD, *_read(m, tokens_BL)) for m in self.mixers])
+
+    def at(self, x_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor) -> Tensor:
+        """The given positions alone (B, M, D)."""
+        if self.channel is not None and self.channel.reads_past:
             return taken(self(x_BLD, tokens_BL), position_BM)
-        u_BLD = self.norm(x_BLD)
-        if self.local_conv is not None:
-            u_BLD = self.local_conv(u_BLD)
-        y = _mixed(self.sequence, u_BLD, tokens_BL, position_BM)
-        if self.parallel is not None:
-            second = _mixed(self.parallel, u_BLD, tokens_BL, position_BM)
-            y = self.gates[0] * y + self.gates[1] * second
-        x = (x_BLD if position_BM is None else taken(x_BLD, position_BM)) + y
+        u_BLD = self._input(x_BLD)
+        mixed = [m.at(u_BLD, position_BM, *_read(m, tokens_BL)) for m in self.mixers]
+        return self._finish(taken(x_BLD, position_BM), mixed)
+
+    def _input(self, x_BLD: Tensor) -> Tensor:
+        """What the sequence mixers read."""
+        u_BLD: Tensor = self.norm(x_BLD)
+        return u_BLD if self.local_conv is None else self.local_conv(u_BLD)
+
+    def _finish(self, x: Tensor, mixed: Sequence[Tensor]) -> Tensor:
+        """The stream behind the block, from that before it and what each mixer made of it."""
+        x = x + self._summed(mixed)
         if self.channel is not None and self.channel_norm is not None:
             x = x + self.channel(self.channel_norm(x))
         return x
+
+    def _summed(self, mixed: Sequence[Tensor]) -> Tensor:
+        if len(mixed) == 1:
+            return mixed[0]
+        return self.gates[0] * mixed[0] + self.gates[1] * mixed[1]
 
     @property
     def parts(self) -> dict[str, SequenceMixer | ChannelMixer]:
@@ -103,7 +119,7 @@ class Block(nn.Module):
         found: dict[str, SequenceMixer | ChannelMixer] = {"sequence": self.sequence}
         if self.parallel is not None:
             found["parallel"] = self.parallel
-        if self.channel is not None and self.channel_reads_past:
+        if self.channel is not None and self.channel.reads_past:
             found["channel"] = self.channel
         return found
 
@@ -125,18 +141,15 @@ class Block(nn.Module):
 
         def advance(name: str, u_BD: Tensor) -> Tensor:
             part = self.parts[name]
-            token = (token_B,) if part.reads_tokens else ()
-            y_BD, after[name] = part.step(u_BD, state[name], *token)  # type: ignore[operator]
+            y_BD, after[name] = part.step(u_BD, state[name], *_read(part, token_B))  # type: ignore[operator]
             return cast(Tensor, y_BD)
 
         u_BD = self.norm(x_BD)
         if self.local_conv is not None:
             u_BD, inputs = self.local_conv.step(u_BD, state["local_conv"]["inputs"])
             after["local_conv"] = {"inputs": inputs}
-        y_BD = advance("sequence", u_BD)
-        if self.parallel is not None:
-            y_BD = self.gates[0] * y_BD + self.gates[1] * advance("parallel", u_BD)
-        x_BD = x_BD + y_BD
+        names = ("sequence", "parallel")[: len(self.mixers)]
+        x_BD = x_BD + self._summed([advance(name, u_BD) for name in names])
         if self.channel is not None and self.channel_norm is not None:
             u_BD = self.channel_norm(x_BD)
             has_state = "channel" in self.parts
@@ -154,13 +167,9 @@ class Block(nn.Module):
             nn.init.constant_(self.gates, 0.5**0.5)
 
 
-def _mixed(
-    mixer: SequenceMixer, u_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor | None
-) -> Tensor:
-    tokens = (tokens_BL,) if mixer.reads_tokens else ()
-    if position_BM is None:
-        return cast(Tensor, mixer(u_BLD, *tokens))
-    return mixer.at(u_BLD, position_BM, *tokens)
+def _read(mixer: SequenceMixer | ChannelMixer, tokens: Tensor) -> tuple[Tensor, ...]:
+    """What a mixer is given beside the stream."""
+    return (tokens,) if mixer.reads_tokens else ()
 
 
 class HybridModel(nn.Module):
@@ -224,7 +233,7 @@ class HybridModel(nn.Module):
         *others, last = self._blocks()
         for block in others:
             x_BLD = block(x_BLD, tokens_BL)
-        return self.final_norm(last(x_BLD, tokens_BL, position_BM)).flatten(0, 1)
+        return self.final_norm(last.at(x_BLD, tokens_BL, position_BM)).flatten(0, 1)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
         """Logits (B, L, V) at all positions."""

@@ -60,7 +60,7 @@ def test_flops_spent_are_three_times_forward_with_the_head() -> None:
     per_step = {
         cell: 3
         * (256 // cell.length)
-        * (flops_at(run.model.architecture, cell.length) + 2 * 64 * 8 * cell.pairs)
+        * (flops_at(request().architecture, cell.length) + 2 * 64 * 8 * cell.pairs)
         for cell in run.task.cells
     }
     assert done.train_flops == sum(per_step[run.data.cell_of(step)] for step in range(6))
