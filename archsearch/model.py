@@ -86,14 +86,14 @@ class Block(nn.Module):
     def forward(self, x_BLD: Tensor, tokens_BL: Tensor) -> Tensor:
         """All positions (B, L, D)."""
         u_BLD = self._input(x_BLD)
-        return self._finish(x_BLD, [m(u_BLD, *_read(m, tokens_BL)) for m in self.mixers])
+        return self._finish(x_BLD, [m(u_BLD, *_tokens_for(m, tokens_BL)) for m in self.mixers])
 
     def at(self, x_BLD: Tensor, tokens_BL: Tensor, position_BM: Tensor) -> Tensor:
         """The given positions alone (B, M, D)."""
         if self.channel is not None and self.channel.reads_past:
             return taken(self(x_BLD, tokens_BL), position_BM)
         u_BLD = self._input(x_BLD)
-        mixed = [m.at(u_BLD, position_BM, *_read(m, tokens_BL)) for m in self.mixers]
+        mixed = [m.at(u_BLD, position_BM, *_tokens_for(m, tokens_BL)) for m in self.mixers]
         return self._finish(taken(x_BLD, position_BM), mixed)
 
     def _input(self, x_BLD: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class Block(nn.Module):
 
         def advance(name: str, u_BD: Tensor) -> Tensor:
             part = self.parts[name]
-            y_BD, after[name] = part.step(u_BD, state[name], *_read(part, token_B))  # type: ignore[operator]
+            y_BD, after[name] = part.step(u_BD, state[name], *_tokens_for(part, token_B))  # type: ignore[operator]
             return cast(Tensor, y_BD)
 
         u_BD = self.norm(x_BD)
@@ -167,7 +167,7 @@ class Block(nn.Module):
             nn.init.constant_(self.gates, 0.5**0.5)
 
 
-def _read(mixer: SequenceMixer | ChannelMixer, tokens: Tensor) -> tuple[Tensor, ...]:
+def _tokens_for(mixer: SequenceMixer | ChannelMixer, tokens: Tensor) -> tuple[Tensor, ...]:
     """What a mixer is given beside the stream."""
     return (tokens,) if mixer.reads_tokens else ()
 

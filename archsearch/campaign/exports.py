@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from archsearch._version import __version__
 from archsearch.campaign.config import Campaign, write_atomically
@@ -78,37 +79,66 @@ def export_record(
     out: Path | None = None,
     *,
     weights: bool = False,
+    verify: bool = True,
 ) -> Path:
     """Writes a design, by default to ``exports/trial-<number>`` in the campaign's folder.
+
+    Beside it come the weights, if wanted, and the SHA-256 of both in ``<name>.sha256``, which
+    ``sha256sum -c`` reads. All are written aside and moved when they are whole and verified.
 
     Raises:
         InputError: The format is unknown, the name is unusable, or the trial has no buildable
             design.
         StoreError: The weights are not there, or the file cannot be written.
+        MismatchError: What was written is not the design; nothing is left of it.
     """
     exporter = exporters.get(format_name)
     file = describe(campaign, record)
     name = (record.reference or f"trial-{record.number}").replace("+", "and")
     name = re.sub(r"[^A-Za-z0-9._]+", "-", name)
     path = out or campaign.directory / EXPORTS / f"{name}{exporter.suffix}"
+    beside = path.with_suffix(".safetensors")
+    data = None
+    if weights:
+        if beside == path or not re.fullmatch(WEIGHTS_NAME, beside.name):
+            raise InputError(
+                f"--out: got '{path.name}'; with weights beside it the name must be letters,"
+                f" digits, '.', '_' or '-', such as design{exporter.suffix}"
+            )
+        data = _weights(campaign, record)
+        named = Weights(file=beside.name, sha256=hashlib.sha256(data).hexdigest())
+        file = file.model_copy(update={"weights": named})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if weights:
-            beside = path.with_suffix(".safetensors")
-            if beside == path or not re.fullmatch(WEIGHTS_NAME, beside.name):
-                raise InputError(
-                    f"--out: got '{path.name}'; with weights beside it the name must be letters,"
-                    f" digits, '.', '_' or '-', such as design{exporter.suffix}"
-                )
-            digest = _copy_weights(campaign, record, beside)
-            file = file.model_copy(update={"weights": Weights(file=beside.name, sha256=digest)})
-        write_atomically(path, exporter.render(file))
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+            aside = Path(folder)
+            write_atomically(aside / path.name, exporter.render(file))
+            if data is not None:
+                (aside / beside.name).write_bytes(data)
+            if verify:
+                exporter.verify(aside / path.name, file)
+            write_atomically(aside / f"{path.name}.sha256", checksums(aside))
+            for made in sorted(aside.iterdir()):
+                made.replace(path.parent / made.name)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
     return path
 
 
-def _copy_weights(campaign: Campaign, record: TrialRecord, to: Path) -> str:
+def checksums(folder: Path) -> str:
+    """The SHA-256 of each file in a folder, as ``sha256sum`` writes them."""
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.iterdir())
+    )
+
+
+def _weights(campaign: Campaign, record: TrialRecord) -> bytes:
+    """The content of a safetensors file.
+
+    Raises:
+        StoreError: The weights were not kept, or are damaged.
+    """
     from safetensors.numpy import load_file, save
 
     from archsearch.evaluate import CHECKPOINT, read_rung
@@ -121,10 +151,6 @@ def _copy_weights(campaign: Campaign, record: TrialRecord, to: Path) -> str:
         )
     if read_rung(rung) is None:
         raise StoreError(f"{rung}: damaged, its files do not match their checksums")
-    tensors = load_file(rung / CHECKPOINT)
     prefix = "model."
-    data = save({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    aside = to.with_name(f".{to.name}.tmp")
-    aside.write_bytes(data)
-    aside.replace(to)
-    return hashlib.sha256(data).hexdigest()
+    tensors = load_file(rung / CHECKPOINT)
+    return save({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

@@ -18,7 +18,7 @@ def export(
     ] = None,
     trial: Annotated[int | None, typer.Option(help="A trial by its number.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every member of the front.")] = False,
-    format_name: Annotated[str, typer.Option("--format", help="yaml or json.")] = "yaml",
+    format_name: Annotated[str, typer.Option("--format", help="yaml, json or pytorch.")] = "yaml",
     out: Annotated[
         Path | None,
         typer.Option(help="File to write (folder with --all); by default DIR/exports/..."),
@@ -26,6 +26,9 @@ def export(
     weights: Annotated[
         bool, typer.Option("--weights", help="Add the trained weights as safetensors.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Rebuild the design from what was written, and compare.")
+    ] = True,
 ) -> None:
     """Write the best designs as self-contained files."""
     from archsearch.campaign.config import Campaign
@@ -55,4 +58,6 @@ def export(
         numbers = [picked(front_of(campaign, records, confirmations), pick or "knee")]
     for number in numbers:
         target = out / f"trial-{number}{exporter.suffix}" if out is not None and every else out
-        print(export_record(campaign, by_number[number], format_name, target, weights=weights))
+        record = by_number[number]
+        made = export_record(campaign, record, format_name, target, weights=weights, verify=verify)
+        print(made)

@@ -83,10 +83,13 @@ class Exporter(NamedTuple):
     Attributes:
         suffix: Of its files, with the dot.
         render: The text of a file.
+        verify: Rebuilds the design from a written file, with its weights if there are any, and
+            raises ``MismatchError`` unless it is the same.
     """
 
     suffix: str
     render: Callable[[ArchitectureFile], str]
+    verify: Callable[[Path, ArchitectureFile], None]
 
 
 def read(path: Path) -> ArchitectureFile:
@@ -125,6 +128,14 @@ def read(path: Path) -> ArchitectureFile:
             " if that is meant, write its digest and remove the weights"
         )
     return file
+
+
+def verify_description(path: Path, file: ArchitectureFile) -> None:
+    """``Exporter.verify`` of formats that ``load`` reads."""
+    from archsearch.exporters._verify import check_equal
+
+    model = load(path)
+    check_equal(str(path), file, model, model)
 
 
 def load(path: str | Path) -> HybridModel:

@@ -7,7 +7,7 @@ import re
 import yaml
 
 from archsearch.canonical import readable
-from archsearch.exporters.base import ArchitectureFile, Exporter
+from archsearch.exporters.base import ArchitectureFile, Exporter, verify_description
 
 _WORDS = ("y", "yes", "n", "no", "on", "off", "true", "false", "null", "nan", "inf")
 
@@ -37,4 +37,4 @@ def _render(file: ArchitectureFile) -> str:
     return "\n".join(head) + "\n" + body
 
 
-EXPORTER = Exporter(".yaml", _render)
+EXPORTER = Exporter(".yaml", _render, verify_description)

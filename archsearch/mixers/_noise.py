@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
+
 import torch
 from torch import Tensor, nn
 
@@ -33,9 +34,9 @@ class Noise(nn.Module):
 
     def next_generator(self) -> torch.Generator:
         """The generator of this draw, on the CPU."""
-        entropy = np.random.SeedSequence((int(self.seed), int(self.count)))
+        digest = hashlib.sha256(f"{int(self.seed)}/{int(self.count)}".encode()).digest()
         self.count += 1
-        return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal noise in the shape, type and place of a tensor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,15 @@ from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError, UnknownNameError
 from archsearch.evaluate import CHECKPOINT, evaluate
 from archsearch.exporters import exporters, read
+from archsearch.exporters._verify import MismatchError
 from archsearch.model import build_model
 from archsearch.records import TrialOutcome, TrialRecord
 from archsearch.storage import read_records
 from archsearch.training import advance, load_weights, start
 from tests.helpers import Inline, drive, new_campaign, request, tiny_text
+
+READABLE = ("yaml", "json")
+"""What ``archsearch.load`` reads back."""
 
 TOKENS = torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(0))
 
@@ -54,7 +59,7 @@ def exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> Path:
     return export_record(campaign, trained, "yaml", tmp_path / "d.yaml", weights=True)
 
 
-@pytest.mark.parametrize("name", exporters.names())
+@pytest.mark.parametrize("name", READABLE)
 def test_every_design_comes_back_as_it_went(
     campaign: Campaign, records: list[TrialRecord], tmp_path: Path, name: str
 ) -> None:
@@ -67,7 +72,7 @@ def test_every_design_comes_back_as_it_went(
     assert {r.outcome for r in records} >= {TrialOutcome.INFEASIBLE, TrialOutcome.FINISHED}
 
 
-@pytest.mark.parametrize("name", exporters.names())
+@pytest.mark.parametrize("name", READABLE)
 def test_names_of_files_are_plain(
     campaign: Campaign, records: list[TrialRecord], name: str
 ) -> None:
@@ -84,6 +89,34 @@ def test_names_of_files_are_plain(
 
 
 @pytest.mark.parametrize("name", exporters.names())
+def test_what_is_written_is_whole_or_not_there(
+    campaign: Campaign, trained: TrialRecord, tmp_path: Path, name: str
+) -> None:
+    exporter = exporters.get(name)
+    path = export_record(campaign, trained, name, tmp_path / f"d{exporter.suffix}", weights=True)
+    written = {path.name, "d.safetensors", f"{path.name}.sha256"}
+    assert {p.name for p in tmp_path.iterdir()} == written
+    run = ["sha256sum", "-c", f"{path.name}.sha256"]
+    assert subprocess.run(run, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    exporter.verify(path, describe(campaign, trained))
+    path.write_text(path.read_text() + "\n# changed\n")
+    assert subprocess.run(run, cwd=tmp_path, capture_output=True, check=False).returncode == 1
+
+
+def test_a_wrong_export_leaves_nothing(
+    campaign: Campaign, trained: TrialRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = exporters.get("pytorch")
+    wrong = right._replace(render=lambda file: right.render(file).replace("L, V)", "L)") + "x")
+    monkeypatch.setattr(exporters, "get", lambda name: wrong)
+    folder = tmp_path / "e"
+    with pytest.raises(MismatchError, match="cannot be rebuilt: NameError"):
+        export_record(campaign, trained, "pytorch", folder / "d.py")
+    assert list(folder.iterdir()) == []
+    assert export_record(campaign, trained, "pytorch", folder / "d.py", verify=False).is_file()
+
+
+@pytest.mark.parametrize("name", READABLE)
 def test_a_loaded_design_is_the_trained_function(
     campaign: Campaign, records: list[TrialRecord], tmp_path: Path, name: str
 ) -> None:
@@ -257,7 +290,7 @@ def test_weights_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="json, yaml"):
+    with pytest.raises(UnknownNameError, match="json, pytorch, yaml"):
         export_record(campaign, trained, "onnx")
     with pytest.raises(InputError, match="has no design that can be built"):
         export_record(campaign, TrialRecord(number=7, outcome=TrialOutcome.INFEASIBLE), "yaml")

@@ -1,0 +1,98 @@
+"""Whether an export is the design: rebuilt from what was written, and held against our network."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from archsearch.errors import ArchsearchError
+from archsearch.exporters.base import ArchitectureFile
+from archsearch.model import HybridModel, build_model, initialise
+
+TOLERANCES: Final = {torch.float32: 1e-5, torch.float64: 1e-10}
+"""Relative to the largest logit."""
+
+
+class MismatchError(ArchsearchError):
+    """An export is not the design that it was made from."""
+
+    exit_code = 1
+
+
+def imported(path: Path) -> ModuleType:
+    """A Python file as a module of its own, which no other import sees."""
+    name = f"archsearch_exported_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by its name
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[name]
+    return module
+
+
+def own_model(file: ArchitectureFile) -> HybridModel:
+    """Our own network of a design."""
+    model = build_model(file.architecture, file.task.vocab_size, file.task.longest_length)
+    initialise(model, 0)
+    return model
+
+
+def check_equal(
+    where: str, file: ArchitectureFile, made: nn.Module, logits: Callable[[Tensor], Tensor]
+) -> None:
+    """Compares parameters, logits and FLOPs of a rebuilt network with ours.
+
+    ``made`` gets our weights first. Logits are compared on random tokens at three lengths, in
+    float32 and float64.
+
+    Args:
+        where: What is checked, for messages.
+        file: The design.
+        made: The rebuilt network; its parameters are named as ours.
+        logits: From tokens (B, L) to (B, L, V), by ``made``.
+
+    Raises:
+        MismatchError: Something differs.
+    """
+    ours = own_model(file)
+    shapes = [{k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (ours, made)]
+    if shapes[0] != shapes[1]:
+        odd = sorted(shapes[0].items() ^ shapes[1].items())[0][0]
+        raise MismatchError(f"{where}: parameters are not the design's (first difference: {odd})")
+    made.load_state_dict(ours.state_dict())
+    ours.eval(), made.eval()
+    longest = file.task.longest_length
+    generator = torch.Generator().manual_seed(0)
+    for kind, tolerance in TOLERANCES.items():
+        ours.to(kind), made.to(kind)
+        for length in sorted({max(1, longest // 7), max(1, longest // 2 + 1), longest}):
+            tokens = torch.randint(file.task.vocab_size, (1, length), generator=generator)
+            with torch.no_grad():
+                expected, found = ours(tokens), logits(tokens)
+            gap = float((expected - found).abs().max() / expected.abs().max())
+            if not gap <= tolerance:
+                raise MismatchError(
+                    f"{where}: logits differ by {gap:.1e} at {length} tokens in {kind}"
+                )
+    counted = [_flops(call, tokens) for call in (ours, logits)]
+    if counted[0] != counted[1]:
+        raise MismatchError(f"{where}: {counted[1]} FLOPs, the design has {counted[0]}")
+
+
+def _flops(call: Callable[[Tensor], Tensor], tokens: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call(tokens)
+    return int(counter.get_total_flops())

@@ -1,0 +1,195 @@
+"""The Python file stands alone, and is the design."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from archsearch.architecture import Architecture, Block, Component
+from archsearch.canonical import canonicalise
+from archsearch.exporters import _bundle, _source, exporters, pytorch
+from archsearch.exporters._verify import MismatchError, check_equal, imported, own_model
+from archsearch.exporters.base import ArchitectureFile
+from archsearch.mixers import specs
+from archsearch.protocol import TrainingConfig
+from archsearch.records import RunSeed
+from archsearch.tasks.mqar import Cell, MQARConfig
+from archsearch.training import save_weights
+
+TASK = MQARConfig(vocab_size=64, cells=(Cell(length=40, pairs=2),))
+MIXERS = [name for name in specs.names() if not specs.get(name).skipped]
+EXPORTER = exporters.get("pytorch")
+
+
+def described(*blocks: Block, **other: Any) -> ArchitectureFile:
+    """A design of width 16, as it would be exported."""
+    architecture = canonicalise(Architecture(d_model=16, blocks=blocks, **other))
+    return ArchitectureFile(
+        digest=architecture.digest,
+        architecture=architecture,
+        task=TASK,
+        training=TrainingConfig(),
+        seed=RunSeed(campaign=0, trial=0),
+    )
+
+
+def with_mixer(name: str) -> ArchitectureFile:
+    """A design with that mixer in front of a short convolution."""
+    spec, conv = specs.get(name), Component(name="short_conv")
+    first = Block(sequence=conv, channel=Component(name=name))
+    if spec.kind == "sequence":
+        first = Block(sequence=Component(name=name))
+    position = "rotary" if spec.uses_rotary else "none"
+    return described(first, Block(sequence=conv), position=position)
+
+
+MIXED = described(
+    Block(
+        sequence=Component(name="attention", options={"num_heads": 2}),
+        parallel=Component(name="based"),
+        channel=Component(name="swiglu"),
+        local_conv=3,
+    ),
+    Block(sequence=Component(name="sliding_window", options={"window": "sqrt"})),
+    Block(sequence=Component(name="mamba2"), channel=Component(name="rwkv_channel_mix")),
+    norm="rmsnorm",
+    position="learned",
+)
+
+
+def written(file: ArchitectureFile, folder: Path) -> Path:
+    path = folder / "design.py"
+    path.write_text(EXPORTER.render(file))
+    return path
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_every_mixer_is_the_same_function(name: str, tmp_path: Path) -> None:
+    file = with_mixer(name)
+    path = written(file, tmp_path)
+    EXPORTER.verify(path, file)
+    text = path.read_text()
+    assert specs.get(name).citation.text.split()[0] in text
+    assert "archsearch" not in {
+        alias.name.split(".")[0] for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import) for alias in node.names
+    }  # fmt: skip
+
+
+def test_a_whole_design_learns_and_decodes_as_ours(tmp_path: Path) -> None:
+    module = imported(written(MIXED, tmp_path))
+    made, ours = module.build(seed=0).double(), own_model(MIXED).double()
+    for (name, one), (other, two) in zip(
+        made.named_parameters(), ours.named_parameters(), strict=True
+    ):
+        assert name == other
+        assert torch.equal(one, two)  # drawn alike
+    tokens = torch.randint(64, (2, 40), generator=torch.Generator().manual_seed(1))
+    for model in (made, ours):
+        nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
+    for one, two in zip(made.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        state, expected = made.initial_state(2, 40), ours(tokens)
+        for i in range(40):
+            logits, state = made.step(tokens[:, i], state)
+            torch.testing.assert_close(logits, expected[:, i], rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="length 41 exceeds"):
+        made(torch.zeros(1, 41, dtype=torch.int64))
+
+
+def test_it_runs_where_archsearch_is_not(tmp_path: Path) -> None:
+    path = written(MIXED, tmp_path)
+    weights = path.with_suffix(".safetensors")
+    ours = own_model(MIXED)
+    save_weights(ours, weights)
+    script = (
+        "import sys, torch\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "sys.modules['archsearch'] = sys.modules['pydantic'] = sys.modules['numpy'] = None\n"
+        "import design\n"
+        "model = design.build(seed=5)\n"
+        f"design.load_weights(model, {str(weights)!r})\n"
+        "print(model(torch.arange(40)[None]).double().sum().item())\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-I", "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with torch.no_grad():
+        expected = ours(torch.arange(40)[None]).double().sum().item()
+    assert float(ran.stdout) == pytest.approx(expected, abs=1e-4)
+
+
+def test_all_mixers_fit_into_one_file(tmp_path: Path) -> None:
+    """Names that two files use are told apart, and everything that is used is there."""
+    places = [
+        place(name) for name in MIXERS for place in (_source.module_class, _source.spec_class)
+    ]
+    made = _bundle.bundle(
+        [*pytorch.source_of(MIXED.architecture).names.keys() - pytorch.SUBSTITUTES.keys(), *places],
+        pytorch.METHODS,
+        docstrings={},
+        substitutes=pytorch.SUBSTITUTES,
+    )
+    renamed = [place for place, name in made.names.items() if name != place.name]
+    assert len(renamed) > len(pytorch.SUBSTITUTES)
+    assert made.packages == {"torch", "numpy"}
+    path = tmp_path / "all.py"
+    path.write_text(f"from __future__ import annotations\n\n{made.imports}\n{made.body}")
+    rules = "--isolated", "--line-length", "100"
+    for command in (["check", "--select", "E,F,I,W"], ["format", "--check"]):
+        ran = subprocess.run(
+            [Path(sys.executable).parent / "ruff", *command, *rules, path],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stdout
+    imported(path)
+
+
+def test_another_function_is_found(tmp_path: Path) -> None:
+    file = described(
+        Block(sequence=Component(name="sliding_window", options={"window": 9})),
+        Block(sequence=Component(name="short_conv")),
+    )
+    path = written(file, tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace("window=9", "window=8"))
+    with pytest.raises(MismatchError, match="logits differ by"):
+        EXPORTER.verify(path, file)
+    path.write_text(text.replace("kernel_size=3", "kernel_size=4"))
+    with pytest.raises(MismatchError, match=r"first difference: blocks\.1\.sequence"):
+        EXPORTER.verify(path, file)
+    model = own_model(file)
+    with pytest.raises(MismatchError, match="FLOPs, the design has"):
+        check_equal("twice", file, model, lambda tokens: (model(tokens), model(tokens))[0])
+
+
+def test_weights_of_another_design_are_refused(tmp_path: Path) -> None:
+    module = imported(written(MIXED, tmp_path))
+    model, path = module.build(), tmp_path / "w.safetensors"
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    save_weights(own_model(with_mixer("mamba")), path)
+    with pytest.raises(ValueError, match="weights of another design"):
+        module.load_weights(model, path)
+    save_weights(own_model(MIXED), path)
+    whole = path.read_bytes()
+    for damaged, message in (
+        (whole[:-40], "damaged, or cut short"),
+        (whole[:5], "not a safetensors file"),
+        (whole.replace(b'"shape":[64,16]', b'"shape":[16,64]', 1), "is .16, 64., not .64, 16."),
+    ):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=message):
+            module.load_weights(model, path)
+    assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
