@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from archsearch._version import __version__
 
 if TYPE_CHECKING:
+    from archsearch.campaign.reading import read as open_campaign
     from archsearch.exporters import load
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "open_campaign"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from archsearch.exporters import load
 
         return load
+    if name == "open_campaign":
+        from archsearch.campaign.reading import read
+
+        return read
     raise AttributeError(f"module 'archsearch' has no attribute '{name}'")

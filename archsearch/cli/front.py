@@ -22,9 +22,9 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Show the designs that none beats in accuracy and price."""
+    from archsearch.campaign.reading import read
     from archsearch.cli import render
     from archsearch.cli._figure_file import check_path
-    from archsearch.cli._read import read
 
     if plot is not None:
         check_path(plot)

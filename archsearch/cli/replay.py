@@ -8,9 +8,9 @@ from archsearch.cli._options import AsJson, Directory
 def replay(directory: Directory, as_json: AsJson = False) -> None:
     """Derive every proposal, race and stop of a campaign again, and show the first that differs."""
     from archsearch.campaign.config import check_versions
+    from archsearch.campaign.reading import read
     from archsearch.campaign.replay import replay as derive
     from archsearch.cli import render
-    from archsearch.cli._read import read
     from archsearch.cli._session import warn
     from archsearch.errors import GoalNotMetError
 

@@ -28,8 +28,8 @@ def show(
 ) -> None:
     """Show one trial or reference in full."""
     from archsearch.campaign.estimates import by_trial
+    from archsearch.campaign.reading import read
     from archsearch.cli import render
-    from archsearch.cli._read import read
 
     reading = read(directory)
     record = _find(reading.records, trial)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from archsearch.campaign.config import Campaign
-    from archsearch.cli._read import Reading
+    from archsearch.campaign.reading import Reading
     from archsearch.records import Front, TrialRecord
 
 _NUM_REASONS = 5
@@ -20,8 +20,8 @@ _NUM_REASONS = 5
 
 def status(directory: Directory, as_json: AsJson = False) -> None:
     """Show how far a campaign is and what failed."""
+    from archsearch.campaign.reading import read
     from archsearch.cli import render
-    from archsearch.cli._read import read
 
     facts = _facts(read(directory), directory)
     if as_json:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.reading import read
 from archsearch.cli._picture import Role, picture
-from archsearch.cli._read import read
 from archsearch.cli.figure import _draw
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import FRESH_RUNS, Confirmation, RunOutcome, RunSeed, TrialOutcome

@@ -105,7 +105,7 @@ def test_every_problem_has_its_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     def fail(_: Path) -> None:
         raise InputError(["first", "second"])
 
-    monkeypatch.setattr("archsearch.cli._read.read", fail)
+    monkeypatch.setattr("archsearch.campaign.reading.read", fail)
     ran = cli("front", "x")
     assert ran == (2, "", "archsearch: error: first\narchsearch: error: second\n")
 
@@ -116,7 +116,7 @@ def test_an_unexpected_exception_is_one_line_unless_debugged(
     def fail(_: Path) -> None:
         raise ValueError("boom\nand more")
 
-    monkeypatch.setattr("archsearch.cli._read.read", fail)
+    monkeypatch.setattr("archsearch.campaign.reading.read", fail)
     ran = cli("front", "x")
     assert ran == (
         1,
@@ -132,7 +132,7 @@ def test_ctrl_c_is_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("archsearch.cli._read.read", interrupt)
+    monkeypatch.setattr("archsearch.campaign.reading.read", interrupt)
     ran = cli("front", "x")
     assert ran.code == 130
     assert "Traceback" not in ran.err
@@ -142,7 +142,7 @@ def test_main_returns_the_code_of_an_exit(monkeypatch: pytest.MonkeyPatch) -> No
     def leave(_: Path) -> None:
         raise typer.Exit(75)
 
-    monkeypatch.setattr("archsearch.cli._read.read", leave)
+    monkeypatch.setattr("archsearch.campaign.reading.read", leave)
     assert main(["front", "x"]) == 75
 
 

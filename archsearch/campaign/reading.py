@@ -1,13 +1,14 @@
-"""What the inspecting commands share: a campaign read from its folder, without writing a byte."""
+"""A campaign read from its folder, without writing a byte: for commands, and for programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.front import front_of
-from archsearch.errors import StoreError
+from archsearch.campaign.table import Cell, rows
+from archsearch.errors import InputError, StoreError
 from archsearch.records import Confirmation, Front, TrialRecord
 from archsearch.storage import (
     read_confirm_seconds,
@@ -16,9 +17,17 @@ from archsearch.storage import (
     read_records,
 )
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 class Reading(NamedTuple):
-    """A campaign, what its store holds, and how long drivers have searched and confirmed."""
+    """A campaign, what its store holds, and how long drivers have searched and confirmed.
+
+    Attributes:
+        records: References (numbers below 0) and trials.
+        confirmations: Runs with fresh seeds.
+    """
 
     campaign: Campaign
     records: list[TrialRecord]
@@ -31,8 +40,25 @@ class Reading(NamedTuple):
         """The front now."""
         return front_of(self.campaign, self.records, self.confirmations)
 
+    def table(self) -> list[dict[str, Cell]]:
+        """A row for each record by its number, all with the same columns; see ``table.rows``."""
+        return rows(self.records, self.front)
 
-def read(directory: Path) -> Reading:
+    def frame(self) -> DataFrame:
+        """``table`` as a pandas DataFrame.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            text = "pandas is not installed; 'pip install archsearch[tables]', or use table()"
+            raise InputError(text) from None
+        return pandas.DataFrame(self.table())
+
+
+def read(directory: str | Path) -> Reading:
     """Opens a campaign.
 
     Raises:
@@ -40,6 +66,7 @@ def read(directory: Path) -> Reading:
         StoreError: It is damaged or may not be read.
         ResumeRefusedError: Its campaign file was edited.
     """
+    directory = Path(directory)
     try:
         campaign = Campaign.open(directory)
         url, study = campaign.storage_url, campaign.settings.study
