@@ -111,6 +111,11 @@ def has_oracle(architecture: Architecture) -> bool:
 
 def readable(architecture: Architecture) -> str:
     """A design in one line, options at their defaults left out."""
+    return str(unusual(architecture))
+
+
+def unusual(architecture: Architecture) -> Architecture:
+    """The design without options at their defaults: to read, not to build."""
     blocks = tuple(
         block.model_copy(
             update={
@@ -121,7 +126,7 @@ def readable(architecture: Architecture) -> str:
         )
         for block in architecture.blocks
     )
-    return str(architecture.model_copy(update={"blocks": blocks}))
+    return architecture.model_copy(update={"blocks": blocks})
 
 
 def _unusual(component: Component) -> Component:

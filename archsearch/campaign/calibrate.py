@@ -18,7 +18,6 @@ from archsearch import journal
 from archsearch.campaign.calibration.conclude import conclude
 from archsearch.campaign.calibration.plan import CalibrationPlan, missing, plan_of
 from archsearch.campaign.calibration.records import Calibration, CalibrationRun, Place
-from archsearch.campaign.config import write_atomically
 from archsearch.campaign.dispatch import Flights, Landing, WorkerSettings
 from archsearch.campaign.estimates import score_of
 from archsearch.campaign.launch import LaunchOptions, worker_of
@@ -27,6 +26,7 @@ from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, St
 from archsearch.errors import ArchsearchError, InputError, StoreError
 from archsearch.execution import executors
 from archsearch.execution.base import Executor
+from archsearch.files import write_atomically
 from archsearch.records import Evaluation, Failure, now_text, seal, unseal
 from archsearch.records.base import checksum
 from archsearch.space import CampaignFile

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shlex
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archsearch._version import __version__
 from archsearch.errors import InputError, ResumeRefusedError, StoreError
+from archsearch.files import write_atomically
 from archsearch.objectives import OBJECTIVES, Objective
 from archsearch.space import CampaignFile, loads
 from archsearch.storage import default_url
@@ -265,26 +265,6 @@ def resume_command(directory: Path) -> str:
 def confirm_command(directory: Path) -> str:
     """What confirms a campaign's front, or continues to."""
     return f"archsearch confirm {shlex.quote(str(directory))}"
-
-
-def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Writes aside, syncs and renames: readers see the old file or the new one."""
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(aside).chmod(mode)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def new_settings(file: CampaignFile, **overrides: object) -> Settings:

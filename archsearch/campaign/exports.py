@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from archsearch._version import __version__
-from archsearch.campaign.config import Campaign, write_atomically
+from archsearch.campaign.config import Campaign
 from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError
-from archsearch.exporters import exporters
-from archsearch.exporters.base import WEIGHTS_NAME, ArchitectureFile, Source, Weights
+from archsearch.exporters import exporters, write
+from archsearch.exporters.base import ArchitectureFile, Source
 from archsearch.records import Front, RunSeed, TrialRecord
 
 EXPORTS = "exports"
@@ -83,8 +81,7 @@ def export_record(
 ) -> Path:
     """Writes a design, by default to ``exports/trial-<number>`` in the campaign's folder.
 
-    Beside it come the weights, if wanted, and the SHA-256 of both in ``<name>.sha256``, which
-    ``sha256sum -c`` reads. All are written aside and moved when they are whole and verified.
+    See ``exporters.write`` for what comes beside it.
 
     Raises:
         InputError: The format is unknown, the name is unusable, or the trial has no buildable
@@ -93,44 +90,12 @@ def export_record(
         MismatchError: What was written is not the design; nothing is left of it.
     """
     exporter = exporters.get(format_name)
-    file = describe(campaign, record)
     name = (record.reference or f"trial-{record.number}").replace("+", "and")
     name = re.sub(r"[^A-Za-z0-9._]+", "-", name)
     path = out or campaign.directory / EXPORTS / f"{name}{exporter.suffix}"
-    beside = path.with_suffix(".safetensors")
-    data = None
-    if weights:
-        if beside == path or not re.fullmatch(WEIGHTS_NAME, beside.name):
-            raise InputError(
-                f"--out: got '{path.name}'; with weights beside it the name must be letters,"
-                f" digits, '.', '_' or '-', such as design{exporter.suffix}"
-            )
-        data = _weights(campaign, record)
-        named = Weights(file=beside.name, sha256=hashlib.sha256(data).hexdigest())
-        file = file.model_copy(update={"weights": named})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-            aside = Path(folder)
-            write_atomically(aside / path.name, exporter.render(file))
-            if data is not None:
-                (aside / beside.name).write_bytes(data)
-            if verify:
-                exporter.verify(aside / path.name, file)
-            write_atomically(aside / f"{path.name}.sha256", checksums(aside))
-            for made in sorted(aside.iterdir()):
-                made.replace(path.parent / made.name)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    data = _weights(campaign, record) if weights else None
+    write(describe(campaign, record), exporter, path, data, verify=verify)
     return path
-
-
-def checksums(folder: Path) -> str:
-    """The SHA-256 of each file in a folder, as ``sha256sum`` writes them."""
-    return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-        for path in sorted(folder.iterdir())
-    )
 
 
 def _weights(campaign: Campaign, record: TrialRecord) -> bytes:

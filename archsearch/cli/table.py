@@ -26,7 +26,8 @@ def table(
     """Print every trial and reference as a row: design, price, scores, how it ended."""
     from archsearch.campaign.reading import read
     from archsearch.cli._table_text import parquet, text_of
-    from archsearch.errors import InputError
+    from archsearch.errors import InputError, StoreError
+    from archsearch.files import write_atomically
 
     if as_csv + as_jsonl + as_parquet > 1:
         raise InputError("--csv, --jsonl and --parquet exclude each other; give one")
@@ -37,22 +38,8 @@ def table(
     if out is None:
         print(data.decode(), end="")
         return
-    write_whole(out, data)
-    print(out)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file beside its place and moves it there.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    from archsearch.errors import StoreError
-
-    aside = path.with_name(f".{path.name}.tmp")
     try:
-        aside.write_bytes(data)
-        aside.replace(path)
+        write_atomically(out, data)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+        raise StoreError(f"{out}: cannot be written ({error.strerror})") from None
+    print(out)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archsearch.exporters.base import Exporter, load, read
+from archsearch.exporters.base import Exporter, load, read, write
 from archsearch.registry import Registry
 
 exporters: Registry[Exporter] = Registry("export format", __name__, "EXPORTER")
 
-__all__ = ["exporters", "load", "read"]
+__all__ = ["exporters", "load", "read", "write"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +16,7 @@ from archsearch.architecture import Architecture
 from archsearch.canonical import canonicalise, check
 from archsearch.costs import Price
 from archsearch.errors import InputError, StoreError
+from archsearch.files import write_atomically
 from archsearch.protocol import TrainingConfig
 from archsearch.records import CellScore, RunSeed
 from archsearch.space.nodes import compose, input_error, read_text
@@ -90,6 +93,64 @@ class Exporter(NamedTuple):
     suffix: str
     render: Callable[[ArchitectureFile], str]
     verify: Callable[[Path, ArchitectureFile], None]
+
+
+def write(
+    file: ArchitectureFile,
+    exporter: Exporter,
+    path: Path,
+    weights: bytes | None = None,
+    *,
+    verify: bool = True,
+) -> None:
+    """Writes a design; its folder is made if it is not there.
+
+    Beside it come the weights, if there are any, and the SHA-256 of both in ``<name>.sha256``, for
+    ``sha256sum -c``. All are written aside and moved when they are whole and verified.
+
+    Args:
+        file: The design.
+        exporter: The format.
+        path: Of the file.
+        weights: The content of a safetensors file.
+        verify: Whether the design is rebuilt from what was written, and compared.
+
+    Raises:
+        InputError: The name is unusable.
+        StoreError: Something cannot be written.
+        MismatchError: What was written is not the design; nothing is left of it.
+    """
+    beside = path.with_suffix(".safetensors")
+    if weights is not None:
+        if beside == path or not re.fullmatch(WEIGHTS_NAME, beside.name):
+            raise InputError(
+                f"--out: got '{path.name}'; with weights beside it the name must be letters,"
+                f" digits, '.', '_' or '-', such as design{exporter.suffix}"
+            )
+        named = Weights(file=beside.name, sha256=hashlib.sha256(weights).hexdigest())
+        file = file.model_copy(update={"weights": named})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+            aside = Path(folder)
+            write_atomically(aside / path.name, exporter.render(file))
+            if weights is not None:
+                write_atomically(aside / beside.name, weights)
+            if verify:
+                exporter.verify(aside / path.name, file)
+            write_atomically(aside / f"{path.name}.sha256", _checksums(aside))
+            for made in sorted(aside.iterdir()):
+                made.replace(path.parent / made.name)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _checksums(folder: Path) -> str:
+    """The SHA-256 of each file in a folder, as ``sha256sum`` writes them."""
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.iterdir())
+    )
 
 
 def read(path: Path) -> ArchitectureFile:

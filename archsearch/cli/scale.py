@@ -1,0 +1,212 @@
+"""``archsearch scale``: a small design's pattern at a target size, priced beside full attention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archsearch.cli._options import AsJson
+
+if TYPE_CHECKING:
+    from archsearch.architecture import Architecture
+    from archsearch.exporters.base import ArchitectureFile
+    from archsearch.tasks.mqar import MQARConfig
+
+_VERIFIED_PARAMS = 30_000_000
+"""Up to so many an export is rebuilt and compared, which takes eight copies of the weights."""
+
+
+def scale(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ARCH", help="A file that 'archsearch export' wrote.", show_default=False
+        ),
+    ],
+    params: Annotated[
+        float | None, typer.Option(min=1, help="Parameters to reach, without embedding and head.")
+    ] = None,
+    flops: Annotated[
+        float | None,
+        typer.Option(min=1, help="FLOPs to reach: forward, of a sequence of the tested length."),
+    ] = None,
+    depth: Annotated[int | None, typer.Option(min=1, max=512, help="Blocks; with --width.")] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, max=65536, help="Width of the stream; with --depth.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(help="stack repeats the pattern of blocks, stretch each block in place."),
+    ] = "stack",
+    vocab_size: Annotated[
+        int | None, typer.Option(min=8, help="Tokens of the vocabulary; by default the task's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the large design, without weights.")
+    ] = None,
+    format_name: Annotated[
+        str, typer.Option("--format", help="Of that file: yaml, json or pytorch.")
+    ] = "yaml",
+    as_json: AsJson = False,
+) -> None:
+    """Extrapolate a small design to a target size, and price it at lengths from 2k to 128k."""
+    from archsearch.exporters import exporters, read, write
+
+    exporter = exporters.get(format_name)
+    small = read(file)
+    length = small.task.longest_test_length
+    large = _scaled(small.architecture, length, params, flops, depth, width, method)
+    described = _described(small, large, vocab_size)
+    facts = {
+        "before": _facts(small),
+        "after": _facts(described),
+        "method": method,
+        "lengths": _lengths(large),
+    }
+    written: list[str] = []
+    if out is not None:
+        assert described.price is not None
+        total = described.price.params + (described.price.embedding_params or 0)
+        verify = total <= _VERIFIED_PARAMS
+        write(described, exporter, out, verify=verify)
+        written = [str(out) if verify else f"{out} (too large to be rebuilt and compared here)"]
+    if as_json:
+        from archsearch.cli.render import print_json
+
+        print_json({**facts, "written": None if out is None else str(out)})
+        return
+    _show(facts, length)
+    for line in written:
+        print(line)
+
+
+def _scaled(
+    design: Architecture,
+    length: int,
+    params: float | None,
+    flops: float | None,
+    depth: int | None,
+    width: int | None,
+    method: str,
+) -> Architecture:
+    from archsearch import scaling
+    from archsearch.errors import InputError, suggestion
+
+    chosen = next((known for known in scaling.METHODS if known == method), None)
+    if chosen is None:
+        hint = suggestion(method, scaling.METHODS)
+        raise InputError(f"--method: got '{method}'; must be stack or stretch{hint}")
+    shape = depth is not None or width is not None
+    if (params is not None) + (flops is not None) + shape != 1:
+        raise InputError("give one target: --params, --flops, or --depth with --width")
+    if params is not None:
+        return scaling.of_size(design, params, scaling.params_of(length), chosen)
+    if flops is not None:
+        return scaling.of_size(design, flops, scaling.flops_of(length), chosen)
+    if depth is None or width is None:
+        raise InputError("--depth and --width belong together; give both")
+    return scaling.scaled(design, depth=depth, d_model=width, method=chosen)
+
+
+def _described(
+    small: ArchitectureFile, large: Architecture, vocab_size: int | None
+) -> ArchitectureFile:
+    """The large design as it is exported: with its price, without results and weights."""
+    from archsearch.costs import price
+
+    task = small.task if vocab_size is None else _with_vocabulary(small.task, vocab_size)
+    n_max = task.longest_test_length
+    return small.model_copy(
+        update={
+            "architecture": large,
+            "digest": large.digest,
+            "task": task,
+            "price": price(
+                large, n_max, vocab_size=task.vocab_size, max_length=task.longest_length
+            ),
+            "accuracy": None,
+            "test": (),
+            "weights": None,
+        }
+    )
+
+
+def _with_vocabulary(task: MQARConfig, size: int) -> MQARConfig:
+    from pydantic import ValidationError
+
+    from archsearch.errors import InputError
+
+    try:
+        return type(task).model_validate_json(
+            task.model_copy(update={"vocab_size": size}).model_dump_json()
+        )
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"--vocab-size: {reason}") from None
+
+
+def _facts(file: ArchitectureFile) -> dict[str, Any]:
+    from archsearch.costs import embedding_params, price
+    from archsearch.scaling import in_short
+
+    design = file.architecture
+    cost = price(design, file.task.longest_test_length, max_length=file.task.longest_length)
+    return {
+        "design": in_short(design),
+        "digest": file.digest,
+        "d_model": design.d_model,
+        "depth": len(design.blocks),
+        "params": cost.params,
+        "embedding_params": embedding_params(design, file.task.vocab_size),
+        "growth": cost.growth_text,
+        "flops": cost.flops,
+        "state_floats": cost.state_floats,
+    }
+
+
+def _lengths(design: Architecture) -> list[dict[str, int]]:
+    from archsearch.scaling import compared
+
+    return [row._asdict() for row in compared(design)]
+
+
+def _show(facts: dict[str, Any], length: int) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import Column, human, ratio
+
+    before, after = facts["before"], facts["after"]
+    rows = [
+        (label, form(before[key]), form(after[key]))
+        for label, key, form in (
+            ("width", "d_model", str),
+            ("depth", "depth", str),
+            ("parameters", "params", human),
+            ("embedding", "embedding_params", human),
+            (f"FLOPs at N = {length:,}", "flops", human),
+            ("state", "state_floats", human),
+        )
+    ]
+    rows.append(("growth", before["growth"], after["growth"]))
+    render.print_line(f"before: {before['design']}")
+    render.print_line(f"after:  {after['design']}")
+    render.print_line()
+    render.print_table([Column("", text=True), Column("before"), Column("after")], rows)
+    render.print_line()
+    render.print_table(
+        [Column("N"), Column("FLOPs"), Column("full attention"), Column("ratio"), Column("state"),
+         Column("its state", rank=1)],
+        [
+            (
+                f"{row['length']:,}",
+                human(row["flops"]),
+                human(row["attention_flops"]),
+                ratio(row["flops"] / row["attention_flops"]),
+                human(row["state_floats"]),
+                human(row["attention_state_floats"]),
+            )
+            for row in facts["lengths"]
+        ],
+        title="after, beside full attention of its width and depth",
+    )  # fmt: skip
