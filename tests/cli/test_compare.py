@@ -1,0 +1,137 @@
+"""Campaigns side by side: figures worked out by hand, and nothing compared that is not alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archsearch
+from archsearch.campaign.comparison import compare
+from archsearch.campaign.config import Campaign
+from archsearch.pareto import hypervolume
+from archsearch.records import TrialOutcome
+from archsearch.space import loads
+
+from .conftest import CAMPAIGN, Ran, build, record, reference_records, trial_records, window_design
+
+Cli = Callable[..., Ran]
+
+
+def made(folder: Path, accuracies: dict[int, float], text: str = CAMPAIGN, **settings: Any) -> Path:
+    """A campaign of windows of those widths, all cells alike; prices rise with the window."""
+    file = loads(text)
+    trials = [
+        record(file, number, TrialOutcome.FINISHED, window_design(64, window), (value, value))
+        for number, (window, value) in enumerate(accuracies.items())
+    ]
+    campaign = build(folder, reference_records(file), trials, text=text, **settings)
+    campaign.freeze(reference_point=(0.2, 1e8))
+    return folder
+
+
+def readings(*folders: Path) -> list[archsearch.campaign.reading.Reading]:
+    return [archsearch.open_campaign(folder) for folder in folders]
+
+
+def test_fronts_by_hand(tmp_path: Path) -> None:
+    a = made(tmp_path / "a", {4: 0.5, 8: 0.7, 16: 0.8})
+    b = made(tmp_path / "b", {4: 0.4, 8: 0.7, 16: 0.9})
+    found = compare(readings(a, b))
+    assert found.is_comparable
+    assert found.differences == ()
+    # 4: a alone; 8: both; 16: b alone
+    assert found.on_union == (2, 2)
+    assert found.covered == ((1.0, 2 / 3), (2 / 3, 1.0))
+    one, two = (reading.front for reading in readings(a, b))
+    together = [*one.members, *two.members]
+    bound = [-0.2, 8.0]
+    from math import log10
+
+    volumes = [
+        hypervolume([(-m.accuracy, log10(m.cost)) for m in members], bound)
+        for members in (one.members, two.members, together)
+    ]
+    assert found.hypervolumes == pytest.approx(volumes[:2])
+    assert found.union_hypervolume == pytest.approx(volumes[2])
+    assert found.levels is not None
+    assert found.attained is not None
+    assert found.levels[0] == pytest.approx(one.members[0].cost)
+    assert found.levels[-1] == one.members[-1].cost
+    assert [row[0] for row in found.attained] == [0.5, 0.4]
+    assert [row[-1] for row in found.attained] == [0.8, 0.9]
+    shared = {c.design: [r.accuracy for r in c.rows.values()] for c in found.common}
+    assert [0.8, 0.9] in shared.values()
+    assert len(found.common) == 3 + len([r for r in one.references if r.outcome.was_trained])
+    best = [max(r.accuracy for r in c.rows.values()) for c in found.common]
+    assert best == sorted(best, reverse=True)
+
+
+def test_the_weakest_reference_point_bounds_all(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", {4: 0.5}), made(tmp_path / "b", {4: 0.5})
+    before = compare(readings(a, b)).hypervolumes
+    Campaign.open(b).freeze(reference_point=(0.1, 1e9))
+    after = compare(readings(a, b)).hypervolumes
+    assert before is not None
+    assert after is not None
+    assert after[0] == after[1] > before[0]
+
+
+def test_scores_under_other_protocols_are_not_compared(cli: Cli, tmp_path: Path) -> None:
+    a = made(tmp_path / "a", {4: 0.5})
+    b = made(tmp_path / "b", {4: 0.6}, CAMPAIGN.replace("steps: 100", "steps: 200"), seed=9)
+    found = compare(readings(a, b))
+    assert not found.is_comparable
+    assert [(d.name, d.values, d.of_scores) for d in found.differences] == [
+        ("training.steps", (100, 200), True),
+        ("seed", (readings(a)[0].campaign.settings.seed, 9), False),
+    ]
+    assert (found.hypervolumes, found.covered, found.attained, found.on_union) == (None,) * 4
+    assert found.common  # shown beside one another, as what they are
+    ran = cli("compare", a, b)
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[3].startswith("scores under different protocols are not compared")
+    assert "training.steps (scores)" in ran.out
+    assert "hypervolume" not in ran.out
+    assert json.loads(cli("compare", a, b, "--json").out)["hypervolumes"] is None
+
+
+def test_a_search_that_differs_is_compared_and_said(cli: Cli, tmp_path: Path) -> None:
+    a = made(tmp_path / "a", {4: 0.5, 8: 0.7})
+    b = made(tmp_path / "b", {4: 0.5, 8: 0.6}, sampler="nsga2")
+    c = made(tmp_path / "c", {})
+    ran = cli("compare", a, b, c)
+    assert (ran.code, ran.err) == (0, "")
+    assert "sampler" in ran.out
+    assert "(scores)" not in ran.out
+    shown = json.loads(cli("compare", a, b, c, "--json").out)
+    assert shown["is_comparable"]
+    assert shown["on_union"] == [2, 1, 0]
+    assert shown["hypervolumes"][2] == 0
+    assert shown["attained"][2] == [None] * len(shown["levels"])
+    assert shown["covered"][0] == [1.0, 1.0, 0.0]
+
+
+def test_a_campaign_with_nothing_trained(cli: Cli, tmp_path: Path, campaign: Path) -> None:
+    build(tmp_path / "new")
+    ran = cli("compare", campaign, tmp_path / "new")
+    assert ran.code == 0
+    assert "references are not trained yet" in ran.out
+    assert "no design was trained by two of them" in ran.out
+    alone = cli("compare", campaign)
+    assert alone.code == 2
+    assert "give two campaigns or more" in alone.err
+
+
+def test_trials_of_every_outcome_do_no_harm(tmp_path: Path) -> None:
+    file = loads(CAMPAIGN)
+    for name in ("a", "b"):
+        build(tmp_path / name, reference_records(file), trial_records(file))
+        Campaign.open(tmp_path / name).freeze(reference_point=(0.245, 2e7))
+    found = compare(readings(tmp_path / "a", tmp_path / "b"))
+    assert found.hypervolumes is not None
+    assert found.hypervolumes[0] == found.hypervolumes[1] == found.union_hypervolume
