@@ -48,16 +48,17 @@ class AnswerScores(NamedTuple):
 
 
 @torch.no_grad()
-def score_answers(
-    hidden_MD: Tensor, weight_VD: Tensor, answer_M: Tensor, dtype: torch.dtype
-) -> AnswerScores:
-    """Scores answers over the whole vocabulary, in chunks of rows and the types of the loss."""
-    weight = weight_VD.to(dtype)
+def score_answers(hidden_MD: Tensor, weight_VD: Tensor, answer_M: Tensor) -> AnswerScores:
+    """Scores answers over the whole vocabulary, in chunks of rows.
+
+    Never in half precision, whatever the loss is made in: a logit of 20 would be known to 0.1, and
+    of equals the first would count as the answer.
+    """
     correct, log_probability = [], []
     for hidden_RD, answer_R in zip(
         torch.split(hidden_MD, ROWS), torch.split(answer_M, ROWS), strict=True
     ):
-        logits_RV = (hidden_RD.to(dtype) @ weight.T).to(hidden_MD.dtype)
+        logits_RV = hidden_RD @ weight_VD.T
         answer = logits_RV.gather(1, answer_R[:, None])[:, 0]
         log_probability.append(answer - torch.logsumexp(logits_RV, -1))
         correct.append(logits_RV.argmax(-1) == answer_R)

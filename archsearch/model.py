@@ -159,9 +159,11 @@ class Block(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws what the model's general rule does not cover."""
-        for mixer in (self.sequence, self.parallel, self.channel):
-            if mixer is not None:
-                mixer.initialise(generator)
+        mixers: list[SequenceMixer | ChannelMixer] = [*self.mixers]
+        if self.channel is not None:
+            mixers.append(self.channel)
+        for mixer in mixers:
+            mixer.initialise(generator)
         if self.parallel is not None:
             # the sum of two independent outputs is as large as either
             nn.init.constant_(self.gates, 0.5**0.5)
@@ -184,6 +186,9 @@ class HybridModel(nn.Module):
 
     Attributes:
         embedding: (V, D), also the head.
+
+    Raises:
+        ValueError: There is no block, or they differ in width.
     """
 
     def __init__(
@@ -196,7 +201,10 @@ class HybridModel(nn.Module):
         learned_positions: bool = False,
     ) -> None:
         super().__init__()
-        width = blocks[0].sequence.context.d_model
+        widths = {block.sequence.context.d_model for block in blocks}
+        if len(widths) != 1:
+            raise ValueError(f"blocks must have one width; got {sorted(widths)}")
+        (width,) = widths
         self.max_length = max_length
         self.embedding = nn.Embedding(vocab_size, width)
         self.positions = nn.Embedding(max_length, width) if learned_positions else None
@@ -277,8 +285,8 @@ class HybridModel(nn.Module):
 
     def penalty(self) -> Tensor | None:
         """Sum of the auxiliary losses that the last training forward pass left, if any."""
-        mixers = [mixer for b in self._blocks() for mixer in (b.sequence, b.parallel)]
-        left = [p for p in (getattr(mixer, "penalty", None) for mixer in mixers) if p is not None]
+        every = (mixer.penalty for block in self._blocks() for mixer in block.mixers)
+        left = [penalty for penalty in every if penalty is not None]
         return torch.stack(left).sum() if left else None
 
 

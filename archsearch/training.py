@@ -259,7 +259,7 @@ def _score(run: Run, cell: Cell, split: Split, queries: int) -> CellScore:
     for batch in _held_out(run, cell, split, queries):
         there = moved(batch, run.device)
         weight = run.model.embedding.weight
-        scores = score_answers(run.hidden_at(there), weight, there.answers, run.dtype)
+        scores = score_answers(run.hidden_at(there), weight, there.answers)
         correct.append(scores.correct.cpu().numpy())
         log_probability.append(scores.log_probability.double().cpu().numpy())
         distance.append(batch.key_distance.ravel())
@@ -298,6 +298,7 @@ def save(run: Run, path: Path, *, with_optimizer: bool) -> None:
         "curve": [point.model_dump(mode="json") for point in run.curve],
         "loss_sum": run.loss_sum,
         "loss_count": run.loss_count,
+        "precision": str(run.dtype),
         "without_gradient": without_gradient,
     }
     save_file(
@@ -339,17 +340,27 @@ def load_weights(model: HybridModel, path: Path, prefix: str = "") -> dict[str, 
         raise StoreError(f"{path}: cannot be read as weights ({error})") from None
 
 
+def _check_precision(path: Path, then: str | None, now: str) -> None:
+    """Workers of one campaign may differ in what ``precision: auto`` means to them."""
+    if then not in (None, now):
+        raise StoreError(
+            f"{path}: trained with products in {then}, this worker makes them in {now};"
+            " give training.precision: float32 or bfloat16 to a new campaign"
+        )
+
+
 def restore(request: EvaluationRequest, path: Path) -> Run:
     """The run that ``save`` wrote with its optimizer.
 
     Raises:
-        StoreError: The file is missing, damaged or of another design.
+        StoreError: The file is missing, damaged, of another design or of another precision.
     """
     run = start(request)
     metadata = load_weights(run.model, path, "model.")
     try:
         with safe_open(path, "pt") as file:
             progress = json.loads(metadata["progress"])
+            _check_precision(path, progress.get("precision"), str(run.dtype))
             for name, parameter in run.model.named_parameters():
                 if name in progress.get("without_gradient", ()):
                     continue

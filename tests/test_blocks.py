@@ -145,6 +145,16 @@ class Whole(SequenceMixer):
     """Has no step form."""
 
 
+def test_blocks_of_two_widths_are_no_model() -> None:
+    narrow = built(canonicalise(Architecture(d_model=8, blocks=(Block(sequence=CONV),))))
+    wide = built(of(Block(sequence=CONV)))
+    blocks = [*wide.blocks, *narrow.blocks]
+    with pytest.raises(ValueError, match=r"one width; got \[8, 16\]"):
+        HybridModel(blocks, vocab_size=8, max_length=8, norm="layernorm")
+    with pytest.raises(ValueError, match=r"one width; got \[\]"):
+        HybridModel([], vocab_size=8, max_length=8, norm="layernorm")
+
+
 def test_what_cannot_decode_says_so() -> None:
     model = built(of(Block(sequence=ATTENTION)))
     model.blocks[0].sequence = Whole(spec_of(ATTENTION), MixerContext(16, LENGTH))

@@ -16,7 +16,7 @@ def case(rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, tor
     return hidden, weight, torch.randint(0, 50, (rows,), generator=generator)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 255, 256, 257, 700])
+@pytest.mark.parametrize("rows", [1, 7, 127, 128, 129, 700])
 @pytest.mark.parametrize(
     ("dtype", "products", "tolerance"),
     [
@@ -73,10 +73,10 @@ def test_large_logits_do_not_overflow() -> None:
     assert torch.isfinite(hidden.grad).all()
 
 
-@pytest.mark.parametrize("rows", [1, 256, 300])
+@pytest.mark.parametrize("rows", [1, 127, 128, 129, 300])
 def test_scores_are_those_of_the_whole_vocabulary(rows: int) -> None:
     hidden, weight, answer = case(rows, torch.float32)
-    scores = score_answers(hidden, weight, answer, torch.float32)
+    scores = score_answers(hidden, weight, answer)
     logits = hidden @ weight.T
     assert torch.equal(scores.correct, logits.argmax(-1) == answer)
     expected = torch.log_softmax(logits, -1).gather(1, answer[:, None])[:, 0]

@@ -293,6 +293,15 @@ def test_a_checkpoint_without_an_optimizer_is_no_checkpoint(tmp_path: Path) -> N
         restore(request(), path)
 
 
+def test_a_run_goes_on_in_the_precision_that_it_began_in(tmp_path: Path) -> None:
+    run, path = start(request()), tmp_path / "w.safetensors"
+    train_step(run)
+    save(run, path, with_optimizer=True)
+    assert restore(request(), path).step == 1
+    with pytest.raises(StoreError, match=r"products in torch\.float32.* them in torch\.bfloat16"):
+        restore(request(training={"precision": "bfloat16"}), path)
+
+
 def test_all_trials_are_validated_and_tested_on_the_same_sequences() -> None:
     """Otherwise a design could lead by having drawn the easier test."""
     from archsearch.tasks.base import Split

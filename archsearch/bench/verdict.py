@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from archsearch.architecture import Architecture, Component
-from archsearch.bench._processes import Lost, run_each
+from archsearch.bench._processes import TRAINING, Lost, run_each
 from archsearch.bench._subjects import behind_conv
 from archsearch.canonical import canonicalise
 from archsearch.protocol import TrainingConfig
@@ -79,7 +79,7 @@ def measure(
     """
     for name in designs:
         tasks = [(DESIGNS[name], tuple(cells), training, seed) for seed in range(seeds)]
-        found = [answer for _, answer in run_each(_run, tasks, preload="archsearch.evaluate")]
+        found = [answer for _, answer in run_each(_run, tasks, preload=TRAINING)]
         yield _result(name, cells, seeds, found)
 
 

@@ -22,8 +22,8 @@ from archsearch._version import __version__
 from archsearch.errors import ArchsearchError, suggestion
 
 COMMANDS = (
-    "run", "resume", "confirm", "status", "front", "show", "table", "compare", "export", "scale",
-    "replay", "train", "space", "calibrate", "mixers", "bench",
+    "run", "resume", "confirm", "status", "front", "show", "report", "table", "compare", "export",
+    "scale", "replay", "train", "space", "calibrate", "mixers", "bench",
 )  # fmt: skip
 """In the order of the help."""
 

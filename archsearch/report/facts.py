@@ -1,0 +1,254 @@
+"""What the page shows, as plain JSON-able data from the records; nothing of how it looks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from archsearch.campaign.confirmation import terms_of
+from archsearch.campaign.decisions import decisions
+from archsearch.campaign.estimates import by_trial
+from archsearch.campaign.front import build_front, split
+from archsearch.campaign.reading import Reading
+from archsearch.canonical import readable
+from archsearch.costs import crossover_length
+from archsearch.records import Confirmation, Evaluation, Front, FrontRow, TrialRecord
+
+MOST_POINTS = 200
+"""Of the hypervolume over time, and of designs in parallel coordinates besides the members."""
+
+_WILSON = 1.959963984540054
+
+
+def facts_of(reading: Reading) -> dict[str, Any]:
+    """Everything on the page."""
+    campaign, front = reading.campaign, reading.front
+    records = {record.number: record for record in reading.records}
+    confirmations = by_trial(reading.confirmations)
+    shown = [*front.members, *(r for r in front.references if r.outcome.was_trained)]
+    return {
+        "about": _about(reading, front),
+        "front": {
+            "members": [_row(row, front) for row in front.members],
+            "dominated": [_row(row, front) for row in front.dominated],
+            "references": [_row(row, front) for row in front.references if row.outcome.was_trained],
+            "knee": front.knee,
+            "cost": front.objectives[1],
+        },
+        "hypervolume": _hypervolume_over_time(reading),
+        "details": {
+            str(row.number): _details(records[row.number], confirmations.get(row.number, []))
+            for row in shown
+        },
+        "parallel": _parallel(front, records),
+        "spent": _spent(reading),
+        "decisions": _decisions(reading, front),
+        "reference_point": list(campaign.settings.reference_point or ()),
+    }
+
+
+def _about(reading: Reading, front: Front) -> dict[str, Any]:
+    campaign = reading.campaign
+    file, settings = campaign.file, campaign.settings
+    training = file.training
+    return {
+        "name": file.name,
+        "title": file.title,
+        "study": settings.study,
+        "created_at": settings.created_at,
+        "command": settings.command,
+        "seed": settings.seed,
+        "sampler": settings.sampler,
+        "stopping": settings.stopping,
+        "n_max": campaign.n_max,
+        "task": {
+            "name": file.task.name,
+            "vocab_size": file.task.vocab_size,
+            "fillers": file.task.fillers,
+            "cells": [str(cell) for cell in file.task.cells],
+            "test_cells": [str(cell) for cell in file.task.test_cells],
+        },
+        "training": {
+            "steps": training.steps,
+            "batch_tokens": training.batch_tokens,
+            "rates": list(file.search.learning_rates),
+        },
+        "objectives": list(file.objectives),
+        "constraints": [str(constraint) for constraint in file.constraints],
+        "versions": settings.versions,
+        "counts": {name: number for name, number in front.counts.items() if number},
+        "winners_curse": front.winners_curse,
+        "confirm_seeds": terms_of(campaign).seeds,
+        "elapsed_seconds": reading.elapsed_seconds,
+        "confirm_seconds": reading.confirm_seconds,
+    }
+
+
+def _row(row: FrontRow, front: Front) -> dict[str, Any]:
+    kept = (
+        "number", "name", "design", "digest", "accuracy", "low", "high", "worst_cell", "solved",
+        "gap_closed", "flops", "flops_executed", "cost", "cost_vs_full_attention", "growth",
+        "params", "state_floats", "learning_rate", "learnability", "seeds", "p_on_front",
+        "confirmed", "search_accuracy", "seconds", "oracle_bias",
+    )  # fmt: skip
+    return {name: getattr(row, name) for name in kept} | {"is_knee": row.number == front.knee}
+
+
+def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
+    """[hours of training spent by all workers, hypervolume] as trials ended.
+
+    By the search's own scores: confirmations come after it.
+    """
+    settings = reading.campaign.settings
+    if settings.reference_point is None:
+        return []
+    references, trials = split(reading.records)
+    ended = sorted((t for t in trials if t.told_order is not None), key=lambda t: t.told_order or 0)
+    spent = sum(_seconds(r.evaluations) for r in references)
+    every = max(1, math.ceil(len(ended) / MOST_POINTS))
+    points = [[spent / 3600, 0.0]]
+    for place, trial in enumerate(ended, start=1):
+        spent += _seconds(trial.evaluations)
+        if place % every == 0 or place == len(ended):
+            found = build_front(
+                [*references, *ended[:place]],
+                reading.campaign.objectives,
+                settings.reference_point,
+                oracles=reading.campaign.file.search.oracles,
+            )
+            points.append([spent / 3600, found.hypervolume or 0.0])
+    return points
+
+
+def _seconds(evaluations: Iterable[Evaluation]) -> float:
+    return sum(e.seconds for e in evaluations)
+
+
+def _details(record: TrialRecord, confirmations: Sequence[Confirmation]) -> dict[str, Any]:
+    design, price = record.architecture, record.price
+    crossover = None if design is None else crossover_length(design)
+    return {
+        "design": "" if design is None else readable(design),
+        "form": None if price is None else price.form,
+        "growth": None if price is None else price.growth_text,
+        "leading": None if price is None else price.leading_coefficient,
+        "crossover": crossover,
+        "cells": _cells(record, confirmations),
+        "runs": [_run(record, run) for run in sorted(record.runs)],
+        "fresh": [c.evaluation.learning_rate for c in confirmations],
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+    }
+
+
+def _cells(record: TrialRecord, confirmations: Sequence[Confirmation]) -> list[dict[str, Any]]:
+    """Accuracy on each test cell with the 95 % interval of its queries (Wilson 1927).
+
+    The queries of all fresh seeds are counted together, which leaves out how seeds differ.
+    """
+    tests = [c.evaluation.test for c in confirmations if c.evaluation.test] or [record.test]
+    found = []
+    for cells in zip(*tests, strict=True):
+        queries = sum(cell.queries for cell in cells)
+        right = sum(cell.accuracy * cell.queries for cell in cells)
+        low, high = _wilson(right, queries)
+        found.append(
+            {
+                "label": cells[0].label,
+                "length": cells[0].length,
+                "pairs": cells[0].pairs,
+                "load": cells[0].length * cells[0].pairs,
+                "accuracy": right / queries if queries else 0.0,
+                "low": low,
+                "high": high,
+            }
+        )
+    return found
+
+
+def _wilson(right: float, of: int) -> tuple[float, float]:
+    if not of:
+        return 0.0, 1.0
+    share, z = right / of, _WILSON
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    whole = 1 + z * z / of
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+
+
+def _run(record: TrialRecord, number: int) -> dict[str, Any]:
+    run = record.runs[number]
+    verdict = record.verdicts.get(number)
+    return {
+        "rate": run.learning_rate,
+        "outcome": run.outcome.value,
+        "verdict": None if verdict is None else verdict.kind.value,
+        "audited": verdict is not None and verdict.audited,
+        "is_scored": record.scored is not None and record.scored.seed.run == number,
+        "curve": [[p.step, sum(p.accuracy) / len(p.accuracy)] for p in run.curve],
+        "rungs": [e.step for e in record.evaluations if e.seed.run == number],
+    }
+
+
+def _parallel(front: Front, records: dict[int, TrialRecord]) -> list[dict[str, Any]]:
+    """Designs as lines: the members, and the most accurate of the others."""
+    others = sorted(front.dominated, key=lambda row: -row.accuracy)[:MOST_POINTS]
+    found = []
+    for row in (*others, *front.members):
+        design = records[row.number].architecture
+        if design is not None:
+            found.append(
+                {
+                    "number": row.number,
+                    "is_member": row.is_member,
+                    "d_model": design.d_model,
+                    "depth": len(design.blocks),
+                    "params": row.params,
+                    "state": row.state_floats,
+                    "flops": row.flops,
+                    "accuracy": row.accuracy,
+                }
+            )
+    return found
+
+
+def _spent(reading: Reading) -> dict[str, Any]:
+    """Time and FLOPs by outcome, and why trials failed."""
+    by_outcome: dict[str, dict[str, float]] = {}
+    for record in reading.records:
+        name = "reference" if record.reference is not None else record.outcome.value
+        mine = by_outcome.setdefault(name, {"trials": 0, "seconds": 0.0, "train_flops": 0.0})
+        mine["trials"] += 1
+        mine["seconds"] += _seconds(record.evaluations)
+        # FLOPs of a run are counted from its start: the last rung has all
+        mine["train_flops"] += sum(run.train_flops for run in record.runs.values())
+    if reading.confirmations:
+        runs = [c.evaluation for c in reading.confirmations]
+        by_outcome["confirmation"] = {
+            "trials": len(runs),
+            "seconds": _seconds(runs),
+            "train_flops": sum(run.train_flops for run in runs),
+        }
+    reasons = Counter(
+        f"{r.failure.kind.value}: {r.failure.message}" for r in reading.records if r.failure
+    )
+    violated = Counter(name for r in reading.records for name in r.violations)
+    return {
+        "by_outcome": by_outcome,
+        "failures": [list(one) for one in reasons.most_common()],
+        "violations": [list(one) for one in violated.most_common()],
+    }
+
+
+def _decisions(reading: Reading, front: Front) -> dict[str, Any]:
+    _, trials = split(reading.records)
+    members = {row.number for row in front.members}
+    found = decisions(trials, members, reading.campaign.file.training.steps)
+    return {
+        **found._asdict(),
+        "wrong_choices": found.wrong_choices._asdict(),
+        "wrongful_stops": found.wrongful_stops._asdict(),
+        "saved": found.saved,
+    }
