@@ -128,3 +128,66 @@ def test_the_recorded_speed_is_of_mixers_that_exist() -> None:
     assert {m["name"] for m in recorded["mixers"]} == {n for n in specs if not specs.get(n).skipped}
     for mixer in recorded["mixers"]:
         assert mixer["growth"] == str(specs.get(mixer["name"])().flops_form(64).growth)
+
+
+TUNED = (
+    "batch_tokens=16384 steps=600 eval_every=50 validation_queries=1024",
+    "batch_tokens=4096 steps=1200 eval_every=100 validation_queries=1024",
+    "as in the file",
+    "batch_tokens=2048 steps=2400 eval_every=200 validation_queries=1024",
+    "batch_tokens=4096 steps=2400 eval_every=100 validation_queries=1024",
+)
+"""The columns of the table."""
+
+
+def table_rows() -> dict[str, list[str]]:
+    """Rows of the tables in the README of the protocol study, by their first cell."""
+    lines = (RESULTS / "protocol" / "README.md").read_text().splitlines()
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_the_table_of_the_protocol_study_follows_from_its_data() -> None:
+    rows = protocol.read(RESULTS / "protocol" / "tuning.jsonl")
+    shown = table_rows()
+    mixers = {row.design.split(" > ")[-1] for row in rows}
+    assert len(mixers) == 6
+    for column, name in enumerate(TUNED):
+        mine = [row for row in rows if row.protocol == name]
+        ranges = protocol.score_ranges(mine)
+        design = {row.digest: row.design.split(" > ")[-1] for row in mine}
+        for digest, (mean, low, high) in ranges.items():
+            if design[digest] == "attention":
+                steps = ", ".join(f"{row.step:,}" for row in mine if row.digest == digest)
+                assert shown["attention: steps until solved"][column] == steps
+                continue
+            spread = f" ({high - low:.3f})" if column else ""
+            assert shown[design[digest]][column] == f"{mean:.3f}{spread}"
+        tokens = sum(row.tokens for row in mine) / len(mine) / 1e6
+        assert shown["million tokens, mean"][column] == f"{tokens:.1f}"
+    found = {a.protocol: a for a in protocol.agreements(rows, TUNED[-1])}
+    for column, name in enumerate(TUNED[:-1]):
+        assert shown["tau-b with the last column, means"][column] == f"{found[name].tau:.2f}"
+    for column, name in list(enumerate(TUNED))[1:]:
+        assert shown["tau-b between its own seeds"][column] == f"{found[name].own_tau:.2f}"
+
+
+def test_the_held_out_figures_follow_from_their_data() -> None:
+    rows = protocol.read(RESULTS / "protocol" / "held_out.jsonl")
+    text = " ".join((RESULTS / "protocol" / "README.md").read_text().split())
+    long_run = "steps=6400 eval_every=200"
+    found = {a.protocol: a for a in protocol.agreements(rows, long_run)}
+    assert f"tau-b **{found['as in the file'].tau:.2f}**" in text
+    fast = "batch_tokens=2048 steps=2400 eval_every=100"
+    assert f"tau-b with the long runs {found[fast].tau:.2f}" in text
+    scores = [
+        {row.design: row.score for row in rows if row.protocol == name}
+        for name in ("as in the file", long_run, fast)
+    ]
+    low = [d for d in scores[1] if max(scores[0][d], scores[1][d]) < 0.105]
+    assert f"{len(low)} of the 24 stay below 0.11" in text
+    shown = table_rows()
+    for name in ("delta_net", "cap=sqrt", "landmark_attention"):
+        (cells,) = [v for k, v in shown.items() if k.startswith("d64") and name in k]
+        near = [[f"{s[d]:.3f}" for s in scores] for d in scores[1] if name in d]
+        assert cells in near
