@@ -64,7 +64,7 @@ function scale(domain, range, log = false) {
 }
 
 function linearTicks([low, high]) {
-  const raw = (high - low || 1) / 5;
+  const raw = (high - low || 1) / 6;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
   const found = [];

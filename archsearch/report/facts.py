@@ -14,7 +14,7 @@ from archsearch.campaign.front import build_front, split
 from archsearch.campaign.reading import Reading
 from archsearch.canonical import readable
 from archsearch.costs import crossover_length
-from archsearch.records import Confirmation, Evaluation, Front, FrontRow, TrialRecord
+from archsearch.records import Confirmation, Evaluation, Front, FrontRow, TrialOutcome, TrialRecord
 
 MOST_POINTS = 200
 """Of the hypervolume over time, and of designs in parallel coordinates besides the members."""
@@ -105,7 +105,11 @@ def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
     if settings.reference_point is None:
         return []
     references, trials = split(reading.records)
-    ended = sorted((t for t in trials if t.told_order is not None), key=lambda t: t.told_order or 0)
+    ended = sorted(
+        (t for t in trials if t.outcome is not TrialOutcome.RUNNING),
+        # campaigns of earlier versions kept no order
+        key=lambda t: (t.told_order if t.told_order is not None else t.number, t.number),
+    )
     spent = sum(_seconds(r.evaluations) for r in references)
     every = max(1, math.ceil(len(ended) / MOST_POINTS))
     points = [[spent / 3600, 0.0]]

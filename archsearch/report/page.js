@@ -124,6 +124,11 @@ function select(number) {
   detailsNode.scrollIntoView({ behavior: "smooth", block: "nearest" });
 }
 
+function cheaperFrom(found) {
+  if (found.crossover === null) return "at no length (looked at up to 16 M tokens)";
+  return found.crossover === 1 ? "at every length" : `from ${found.crossover.toLocaleString("en")} tokens on`;
+}
+
 function drawDetails() {
   const found = facts.details[String(selected)];
   const row = [...members, ...references].find((one) => one.number === selected);
@@ -139,7 +144,7 @@ function drawDetails() {
       ...[
         ["FLOPs as a function of N", found.form ?? "–"],
         ["growth", `${found.growth}, leading coefficient ${human(found.leading)}`],
-        ["cheaper than full attention from", found.crossover === null ? "never (up to 16 M tokens)" : `${found.crossover.toLocaleString("en")} tokens`],
+        ["cheaper than full attention", cheaperFrom(found)],
         ["search score", `${accuracy(row.search_accuracy)} (one seed), fresh seeds ${found.fresh.length}`],
         ["learning rates that work", row.learnability === null ? "–" : `${row.learnability.toFixed(1)} decades`],
         ["digest", row.digest],
@@ -180,7 +185,8 @@ function capacityChart(found) {
   for (const c of cells) {
     chart.bar(c.load, c.low, c.high, { class: "interval" });
     chart.mark(c.load, c.accuracy, "small", { class: "member", ...told([`cell ${c.label}: ${accuracy(c.accuracy)}`, `95 % of the queries: ${accuracy(c.low)} to ${accuracy(c.high)}`]) });
-    chart.text(c.load, c.accuracy, c.label, { class: "tick", dx: 0, dy: c.accuracy > 0.5 ? 18 : -10, "text-anchor": "middle" });
+    const last = c === cells.at(-1);
+    chart.text(c.load, c.accuracy, c.label, { class: "tick", dx: last ? 8 : 0, dy: c.accuracy > 0.5 ? 18 : -10, "text-anchor": last ? "end" : "middle" });
   }
   return html("figure", {}, chart.node, html("figcaption", {}, "Capacity: accuracy against the size of the task"));
 }
@@ -245,10 +251,10 @@ function ratesTable() {
 function growthTable() {
   const rows = [...members, ...references].map((row) => {
     const found = facts.details[String(row.number)];
-    return [nameOf(row), found.growth ?? "–", found.form ?? "–", found.crossover === null ? "never" : found.crossover.toLocaleString("en")];
+    return [nameOf(row), found.growth ?? "–", found.form ?? "–", cheaperFrom(found)];
   });
   if (rows.length)
-    section("Growth", table([word("design"), word("class"), word("FLOPs as a function of N"), figure("cheaper than attention from N =")], rows),
+    section("Growth", table([word("design"), word("class"), word("FLOPs as a function of N"), word("cheaper than full attention")], rows),
       note("Exact closed forms of the design as built, without embedding and head; no latency was measured."));
 }
 
