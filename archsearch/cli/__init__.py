@@ -22,13 +22,13 @@ from archsearch._version import __version__
 from archsearch.errors import ArchsearchError, suggestion
 
 COMMANDS = (
-    "run", "resume", "confirm", "status", "front", "show", "report", "table", "compare", "export",
-    "scale", "replay", "train", "space", "calibrate", "mixers", "bench",
+    "run", "resume", "confirm", "status", "watch", "front", "show", "report", "table", "compare",
+    "export", "scale", "replay", "train", "space", "calibrate", "mixers", "bench",
 )  # fmt: skip
 """In the order of the help."""
 
-_LONG = frozenset(("run", "resume", "confirm", "train", "space", "calibrate", "bench"))
-"""Commands that train, and so run for more than a moment."""
+_LONG = frozenset(("run", "resume", "confirm", "watch", "train", "space", "calibrate", "bench"))
+"""Commands that run for more than a moment."""
 
 INTERRUPTED = 130
 _USAGE = 2
