@@ -18,7 +18,9 @@ def export(
     ] = None,
     trial: Annotated[int | None, typer.Option(help="A trial by its number.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every member of the front.")] = False,
-    format_name: Annotated[str, typer.Option("--format", help="yaml, json or pytorch.")] = "yaml",
+    format_name: Annotated[
+        str, typer.Option("--format", help="yaml, json, pytorch or bibtex.")
+    ] = "yaml",
     out: Annotated[
         Path | None,
         typer.Option(help="File to write (folder with --all); by default DIR/exports/..."),

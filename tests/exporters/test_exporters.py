@@ -290,7 +290,7 @@ def test_weights_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="json, pytorch, yaml"):
+    with pytest.raises(UnknownNameError, match="bibtex, json, pytorch, yaml"):
         export_record(campaign, trained, "onnx")
     with pytest.raises(InputError, match="has no design that can be built"):
         export_record(campaign, TrialRecord(number=7, outcome=TrialOutcome.INFEASIBLE), "yaml")
