@@ -47,7 +47,8 @@ def scale(
         Path | None, typer.Option(help="Also write the large design, without weights.")
     ] = None,
     format_name: Annotated[
-        str, typer.Option("--format", help="Of that file: yaml, json, pytorch or bibtex.")
+        str,
+        typer.Option("--format", help="Its format: yaml, json, pytorch, huggingface or bibtex."),
     ] = "yaml",
     as_json: AsJson = False,
 ) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 WEIGHTS_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$"
 """Names of weight files: they lie beside the description and nowhere else."""
 
+FOLDER_WEIGHTS = "model.safetensors"
+FOLDER_SUMS = "SHA256SUMS"
+
 
 class Source(BaseModel):
     """Where a design comes from."""
@@ -84,15 +87,17 @@ class Exporter(NamedTuple):
     """A format.
 
     Attributes:
-        suffix: Of its files, with the dot.
-        render: The text of a file.
-        verify: Rebuilds the design from a written file, with its weights if there are any, and
+        suffix: Of its files, with the dot; empty where an export is a folder.
+        render: The text of a file; of a folder, the texts of its files by name.
+        verify: Rebuilds the design from what was written, with its weights if there are any, and
             raises ``MismatchError`` unless it is the same.
+        weights: Our safetensors file as the format wants it.
     """
 
     suffix: str
-    render: Callable[[ArchitectureFile], str]
+    render: Callable[[ArchitectureFile], str | dict[str, str]]
     verify: Callable[[Path, ArchitectureFile], None]
+    weights: Callable[[bytes], bytes] = bytes
 
 
 def write(
@@ -106,12 +111,13 @@ def write(
     """Writes a design; its folder is made if it is not there.
 
     Beside it come the weights, if there are any, and the SHA-256 of both in ``<name>.sha256``, for
-    ``sha256sum -c``. All are written aside and moved when they are whole and verified.
+    ``sha256sum -c``; a folder holds all of these itself. All are written aside and moved when they
+    are whole and verified.
 
     Args:
         file: The design.
         exporter: The format.
-        path: Of the file.
+        path: Of the file, or of the folder, which must not be there yet.
         weights: The content of a safetensors file.
         verify: Whether the design is rebuilt from what was written, and compared.
 
@@ -120,26 +126,36 @@ def write(
         StoreError: Something cannot be written.
         MismatchError: What was written is not the design; nothing is left of it.
     """
-    beside = path.with_suffix(".safetensors")
+    in_folder = not exporter.suffix
+    beside = FOLDER_WEIGHTS if in_folder else path.with_suffix(".safetensors").name
+    if in_folder and path.exists():
+        raise InputError(f"--out: '{path}' is there already; this format writes a new folder")
     if weights is not None:
-        if beside == path or not re.fullmatch(WEIGHTS_NAME, beside.name):
+        if beside == path.name or not re.fullmatch(WEIGHTS_NAME, beside):
             raise InputError(
                 f"--out: got '{path.name}'; with weights beside it the name must be letters,"
                 f" digits, '.', '_' or '-', such as design{exporter.suffix}"
             )
-        named = Weights(file=beside.name, sha256=hashlib.sha256(weights).hexdigest())
+        weights = exporter.weights(weights)
+        named = Weights(file=beside, sha256=hashlib.sha256(weights).hexdigest())
         file = file.model_copy(update={"weights": named})
+    rendered = exporter.render(file)
+    texts = {path.name: rendered} if isinstance(rendered, str) else rendered
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-            aside = Path(folder)
-            write_atomically(aside / path.name, exporter.render(file))
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as name:
+            # what is imported from a folder may have to know its name
+            aside = Path(name) / path.name if in_folder else Path(name)
+            aside.mkdir(exist_ok=True)
+            for text_name, text in texts.items():
+                write_atomically(aside / text_name, text)
             if weights is not None:
-                write_atomically(aside / beside.name, weights)
+                write_atomically(aside / beside, weights)
             if verify:
-                exporter.verify(aside / path.name, file)
-            write_atomically(aside / f"{path.name}.sha256", _checksums(aside))
-            for made in sorted(aside.iterdir()):
+                exporter.verify(aside if in_folder else aside / path.name, file)
+            sums = FOLDER_SUMS if in_folder else f"{path.name}.sha256"
+            write_atomically(aside / sums, _checksums(aside))
+            for made in [aside] if in_folder else sorted(aside.iterdir()):
                 made.replace(path.parent / made.name)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
@@ -150,6 +166,7 @@ def _checksums(folder: Path) -> str:
     return "".join(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(folder.iterdir())
+        if path.is_file()
     )
 
 

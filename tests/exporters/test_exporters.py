@@ -94,13 +94,19 @@ def test_what_is_written_is_whole_or_not_there(
 ) -> None:
     exporter = exporters.get(name)
     path = export_record(campaign, trained, name, tmp_path / f"d{exporter.suffix}", weights=True)
-    written = {path.name, "d.safetensors", f"{path.name}.sha256"}
-    assert {p.name for p in tmp_path.iterdir()} == written
-    run = ["sha256sum", "-c", f"{path.name}.sha256"]
-    assert subprocess.run(run, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    folder, sums = tmp_path, f"{path.name}.sha256"
+    written = {path.name, "d.safetensors"}
+    if not exporter.suffix:
+        folder, sums = path, "SHA256SUMS"
+        written = {"config.json", "modeling_archsearch.py", "model.safetensors"}
+        assert [p.name for p in tmp_path.iterdir()] == ["d"]
+    assert {p.name for p in folder.iterdir()} == written | {sums}
+    run = ["sha256sum", "-c", sums]
+    assert subprocess.run(run, cwd=folder, capture_output=True, check=False).returncode == 0
     exporter.verify(path, describe(campaign, trained))
-    path.write_text(path.read_text() + "\n# changed\n")
-    assert subprocess.run(run, cwd=tmp_path, capture_output=True, check=False).returncode == 1
+    victim = folder / sorted(written)[0]
+    victim.write_bytes(victim.read_bytes() + b"\n")
+    assert subprocess.run(run, cwd=folder, capture_output=True, check=False).returncode == 1
 
 
 def test_a_wrong_export_leaves_nothing(
@@ -290,7 +296,7 @@ def test_weights_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_exported(campaign: Campaign, trained: TrialRecord, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="bibtex, json, pytorch, yaml"):
+    with pytest.raises(UnknownNameError, match="bibtex, huggingface, json, pytorch, yaml"):
         export_record(campaign, trained, "onnx")
     with pytest.raises(InputError, match="has no design that can be built"):
         export_record(campaign, TrialRecord(number=7, outcome=TrialOutcome.INFEASIBLE), "yaml")

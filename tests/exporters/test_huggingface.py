@@ -1,0 +1,123 @@
+"""The folder for transformers: the design's own code and weights, and classes that load them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from archsearch.errors import InputError
+from archsearch.exporters import exporters, write
+from archsearch.exporters._verify import MismatchError, own_model
+from archsearch.training import save_weights
+
+from .test_pytorch import MIXED, with_mixer
+
+EXPORTER = exporters.get("huggingface")
+
+LOADED = """
+import json, sys, torch
+from transformers import AutoConfig, AutoModelForCausalLM
+folder, again = sys.argv[1:]
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
+tokens = torch.arange(24).reshape(2, 12) % config.vocab_size
+with torch.no_grad():
+    logits = model(tokens).logits
+    options = {"max_new_tokens": 6, "do_sample": False}
+    by_state = model.generate(tokens[:, :8], **options)
+    by_all = model.generate(tokens[:, :8], use_cache=False, **options)
+    loss = model(tokens, labels=tokens).loss
+    model.save_pretrained(again)
+    reloaded = AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)
+    same = torch.equal(reloaded.eval()(tokens).logits, logits)
+try:
+    model(tokens, attention_mask=torch.tensor([[0] * 3 + [1] * 9, [1] * 12]))
+    padding = ""
+except ValueError as error:
+    padding = str(error)
+print(json.dumps({
+    "logits": logits.flatten().tolist(), "by_state": by_state.tolist(), "by_all": by_all.tolist(),
+    "loss": loss.item(), "decodes": model.decodes, "same": same, "padding": padding,
+}))
+"""
+
+
+def exported(name: str, folder: Path) -> Path:
+    file = MIXED if name == "mixed" else with_mixer(name)
+    weights = folder / "w.safetensors"
+    save_weights(own_model(file), weights)
+    path = folder / "model"
+    write(file, EXPORTER, path, weights.read_bytes())
+    return path
+
+
+def test_the_folder_describes_itself(tmp_path: Path) -> None:
+    path = exported("mixed", tmp_path)
+    config = json.loads((path / "config.json").read_text())
+    assert config["archsearch"]["digest"] == MIXED.digest
+    assert (config["vocab_size"], config["hidden_size"], config["num_hidden_layers"]) == (64, 16, 3)
+    for where in config["auto_map"].values():
+        module, name = where.split(".")
+        assert f"class {name}(" in (path / f"{module}.py").read_text()
+    ours = own_model(MIXED).state_dict()
+    kept = load_file(path / "model.safetensors")
+    assert kept.keys() == {f"model.{key}" for key in ours}
+    assert all(torch.equal(kept[f"model.{key}"], value) for key, value in ours.items())
+    with pytest.raises(InputError, match="is there already"):
+        write(MIXED, EXPORTER, path)
+
+
+def test_another_function_is_found(tmp_path: Path) -> None:
+    path = exported("sliding_window", tmp_path)
+    code = path / "modeling_archsearch.py"
+    code.write_text(code.read_text().replace("window=64", "window=5"))
+    with pytest.raises(MismatchError, match="logits differ"):
+        EXPORTER.verify(path, with_mixer("sliding_window"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixed",
+        pytest.param("learned_selection", marks=pytest.mark.slow),
+        pytest.param("local_global_random", marks=pytest.mark.slow),
+    ],
+)
+def test_transformers_loads_and_generates(name: str, tmp_path: Path) -> None:
+    path = exported(name, tmp_path)
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED, str(path), str(tmp_path / "again")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")},
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    file = MIXED if name == "mixed" else with_mixer(name)
+    ours = own_model(file).eval()
+    tokens = torch.arange(24).reshape(2, 12) % 64
+    with torch.no_grad():
+        expected = ours(tokens)
+        text = tokens[:, :8]
+        for _ in range(6):
+            text = torch.cat((text, ours(text)[:, -1:].argmax(-1)), dim=1)
+    torch.testing.assert_close(
+        torch.tensor(found["logits"]).view_as(expected), expected, rtol=1e-5, atol=1e-6
+    )
+    assert found["by_all"] == text.tolist()
+    assert found["decodes"]
+    if name != "mixed":  # whose window is a policy of the length
+        assert found["by_state"] == text.tolist()
+    assert found["same"]
+    assert "padding is not supported" in found["padding"]
+    assert 0 < found["loss"] < 10
