@@ -1,8 +1,8 @@
 """From a small design to a large one of the same pattern, priced without building it.
 
 Depth: ``stack`` repeats the pattern of blocks; ``stretch`` repeats each block in place, so that
-sparse attention stays at the same share of the depth. Width: heads keep their width and grow in
-number, and all other options stay as they are.
+sparse attention stays at the same share of the depth. Width: heads keep their width as far as
+they can and grow in number, and all other options stay as they are.
 """
 
 from __future__ import annotations
@@ -155,18 +155,26 @@ def _widened(block: Block, before: int, after: int) -> Block:
 
 
 def _with_heads(part: Component, before: int, after: int) -> Component:
-    """More heads of the same width, as many as the mixer allows and the new width divides into."""
+    """More heads, as many as keep their width, or the most that the mixer and the width allow."""
     options = spec_of(part).model_dump(mode="python")
-    wanted = {
-        name: max(1, round(options[name] * after / before))
-        for name in ("num_heads", "num_kv_heads")
-        if options.get(name)
-    }
-    more = part.model_copy(update={"options": {**part.options, **wanted}})
-    try:
-        return part if spec_of(more).problems(after) else more
-    except InputError:  # beyond its bounds
+    number, groups = options.get("num_heads"), options.get("num_kv_heads")
+    if not isinstance(number, int):
         return part
+    for heads in range(max(1, round(number * after / before)), 0, -1):
+        changed = {"num_heads": heads}
+        if groups:
+            changed["num_kv_heads"] = heads * groups // number
+        more = part.model_copy(update={"options": {**part.options, **changed}})
+        if (not groups or heads * groups % number == 0) and _is_possible(more, after):
+            return more
+    return part
+
+
+def _is_possible(part: Component, d_model: int) -> bool:
+    try:
+        return not spec_of(part).problems(d_model)
+    except InputError:  # beyond its bounds
+        return False
 
 
 def in_short(design: Architecture) -> str:

@@ -81,6 +81,20 @@ def test_a_target_of_parameters_is_met(method: scaling.Method, target: float) ->
         assert 20 < large.d_model / len(large.blocks) < 120
 
 
+def test_heads_are_as_many_as_the_width_allows() -> None:
+    def heads(name: str, before: int, after: int, **options: int) -> dict[str, object]:
+        one = small(Block(sequence=Component(name=name, options=options)), d_model=before)
+        large = scaled(one, depth=1, d_model=after, method="stack")
+        return dict(large.blocks[0].sequence.options)
+
+    assert heads("attention", 96, 2944, num_heads=6)["num_heads"] == 184
+    grouped = heads("attention", 128, 448, num_heads=4, num_kv_heads=1)
+    assert (grouped["num_heads"], grouped["num_kv_heads"]) == (8, 2)
+    # at most 256: the next that divides
+    assert heads("gla", 64, 4160, num_heads=4)["num_heads"] == 208
+    assert heads("masked_mixer", 64, 1024, num_heads=4)["num_heads"] == 8
+
+
 def test_a_target_of_flops_is_met() -> None:
     large = of_size(HYBRID, 1e12, flops_of(4096), "stack")
     assert abs(flops_at(large, 4096) / 1e12 - 1) < 0.04
@@ -121,10 +135,10 @@ def test_beside_full_attention_of_the_same_shape() -> None:
 def test_what_cannot_be_reached_says_what_is_near() -> None:
     with pytest.raises(InputError, match=r"nearest is .* at depth 51\d and width 65536"):
         of_size(HYBRID, 1e20, params_of(2048), "stack")
-    with pytest.raises(InputError, match="must divide"):
-        scaled(
-            small(Block(sequence=Component(name="delta_net"))), depth=2, d_model=63, method="stack"
-        )
+    # no two heads share a width of 63
+    delta = small(Block(sequence=Component(name="delta_net")))
+    odd = scaled(delta, depth=2, d_model=63, method="stack")
+    assert odd.blocks[0].sequence.options["num_heads"] == 1
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ not mean the same. What is left then are the fronts themselves, each by its own 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ from archsearch.records import FrontRow
 LEVELS = 6
 """Prices at which accuracies are compared, evenly spread over the fronts on a log scale."""
 
-_OF_SCORES = ("task", "training", "objectives")
+_OF_SCORES = ("task", "training", "objectives", "oracles")
 """Unless these are alike, scores are not compared; other differences are told only."""
 
 
@@ -139,11 +141,21 @@ def _settings(reading: Reading) -> dict[str, Any]:
         "learning rates": list(file.search.learning_rates),
         "objectives": list(file.objectives),
         "constraints": [str(constraint) for constraint in file.constraints],
+        "oracles": file.search.oracles,
+        "space": _digest(file.space.plain()),
+        "trials": settings.trials,
+        "minutes": settings.time_budget_minutes,
+        "rungs": list(file.search.rungs),
+        "fresh seeds": len(reading.confirmations),
         "sampler": settings.sampler,
         "stopping": settings.stopping,
         "seed": settings.seed,
         "torch": settings.versions.get("torch", "").split("+")[0],
     }
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _common(fronts: Sequence[Sequence[FrontRow]]) -> tuple[Common, ...]:

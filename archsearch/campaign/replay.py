@@ -154,6 +154,7 @@ def _judged(judge: Judge, record: TrialRecord) -> Difference | None:
             ("outcome", record.outcome.value, derived.outcome.value),
             ("scored run", record.scored_run, derived.scored_run),
             ("accuracy", record.accuracy, derived.accuracy),
+            ("learnability", record.learnability, derived.learnability),
         ],
     )
 

@@ -63,7 +63,8 @@ def _scores(record: TrialRecord, row: FrontRow | None, cells: Sequence[str]) -> 
 def _end(record: TrialRecord) -> dict[str, Cell]:
     return {
         "seconds": sum(e.seconds for e in record.evaluations),
-        "train_flops": sum(e.train_flops for e in record.evaluations),
+        # of a run they are counted from its start: its last rung has all
+        "train_flops": sum(run.train_flops for run in record.runs.values()),
         "duplicate_of": record.duplicate_of,
         "violated": ", ".join(record.violations) or None,
         "failure": None if record.failure is None else record.failure.message,

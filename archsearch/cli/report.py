@@ -1,4 +1,4 @@
-"""``archsearch report``: a campaign as one HTML page, and as figures for papers."""
+"""``archsearch report``: a campaign as one HTML page."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from archsearch.cli._options import AsJson
 
 if TYPE_CHECKING:
     from archsearch.architecture import Architecture
-    from archsearch.exporters.base import ArchitectureFile
+    from archsearch.exporters.base import ArchitectureFile, Source
     from archsearch.tasks.mqar import MQARConfig
 
 _VERIFIED_PARAMS = 30_000_000
@@ -58,7 +58,7 @@ def scale(
     exporter = exporters.get(format_name)
     small = read(file)
     length = small.task.longest_test_length
-    large = _scaled(small.architecture, length, params, flops, depth, width, method)
+    large = _scaled(small, params, flops, depth, width, method)
     described = _described(small, large, vocab_size)
     facts = {
         "before": _facts(small),
@@ -84,8 +84,7 @@ def scale(
 
 
 def _scaled(
-    design: Architecture,
-    length: int,
+    small: ArchitectureFile,
     params: float | None,
     flops: float | None,
     depth: int | None,
@@ -99,13 +98,14 @@ def _scaled(
     if chosen is None:
         hint = suggestion(method, scaling.METHODS)
         raise InputError(f"--method: got '{method}'; must be stack or stretch{hint}")
+    design, task = small.architecture, small.task
     shape = depth is not None or width is not None
     if (params is not None) + (flops is not None) + shape != 1:
         raise InputError("give one target: --params, --flops, or --depth with --width")
     if params is not None:
-        return scaling.of_size(design, params, scaling.params_of(length), chosen)
+        return scaling.of_size(design, params, scaling.params_of(task.longest_length), chosen)
     if flops is not None:
-        return scaling.of_size(design, flops, scaling.flops_of(length), chosen)
+        return scaling.of_size(design, flops, scaling.flops_of(task.longest_test_length), chosen)
     if depth is None or width is None:
         raise InputError("--depth and --width belong together; give both")
     return scaling.scaled(design, depth=depth, d_model=width, method=chosen)
@@ -130,8 +130,16 @@ def _described(
             "accuracy": None,
             "test": (),
             "weights": None,
+            "source": None if small.source is None else _scaled_source(small),
         }
     )
+
+
+def _scaled_source(small: ArchitectureFile) -> Source:
+    """Of a large design: the small one, which was found."""
+    assert small.source is not None
+    trial = f"{small.source.trial} (scaled from {small.digest})"
+    return small.source.model_copy(update={"trial": trial})
 
 
 def _with_vocabulary(task: MQARConfig, size: int) -> MQARConfig:

@@ -58,7 +58,7 @@ def _follow(directory: Path, every: float, progress: LiveProgress) -> None:
         known |= ended.keys()
         progress.update(partial(_snapshot, reading, is_driven=holder is not None))
         if holder is None:
-            progress.event(f"the driver has ended; 'archsearch status {directory}' says how")
+            progress.event(f"no driver is at work (any more): archsearch status {directory}")
             return
         time.sleep(max(every, (time.monotonic() - began) / _LOOKING_SHARE))
 

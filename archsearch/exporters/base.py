@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 WEIGHTS_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$"
 """Names of weight files: they lie beside the description and nowhere else."""
 
+SOURCE_TEXT = r"^[\w .+@(),=/-]{0,200}$"
+"""Where a design is from, in plain characters: it is written into code."""
+
 FOLDER_WEIGHTS = "model.safetensors"
 FOLDER_SUMS = "SHA256SUMS"
 
@@ -37,9 +40,9 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    campaign: str
-    trial: str
-    archsearch: str
+    campaign: str = Field(pattern=SOURCE_TEXT)
+    trial: str = Field(pattern=SOURCE_TEXT)
+    archsearch: str = Field(pattern=SOURCE_TEXT)
 
 
 class Weights(BaseModel):
@@ -126,10 +129,12 @@ def write(
         StoreError: Something cannot be written.
         MismatchError: What was written is not the design; nothing is left of it.
     """
+    if not path.name:
+        raise InputError(f"--out: got '{path}'; give the name of a file")
     in_folder = not exporter.suffix
     beside = FOLDER_WEIGHTS if in_folder else path.with_suffix(".safetensors").name
     if in_folder and path.exists():
-        raise InputError(f"--out: '{path}' is there already; this format writes a new folder")
+        raise InputError(f"'{path}' is there already; remove it, or give another --out")
     if weights is not None:
         if beside == path.name or not re.fullmatch(WEIGHTS_NAME, beside):
             raise InputError(

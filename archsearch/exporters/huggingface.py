@@ -89,6 +89,8 @@ def _with_prefix(weights: bytes) -> bytes:
 
 def _verify(path: Path, file: ArchitectureFile) -> None:
     """Compares the network itself; the classes around it need transformers."""
+    from safetensors.torch import load_file
+
     from archsearch.exporters._verify import MismatchError, check_equal
 
     try:
@@ -97,6 +99,14 @@ def _verify(path: Path, file: ArchitectureFile) -> None:
         kind = type(error).__name__
         raise MismatchError(f"{path}: cannot be rebuilt: {kind}: {error}") from error
     check_equal(str(path), file, network, network)
+    if file.weights is not None:
+        found = load_file(path / file.weights.file)
+        own = {PREFIX + name: value for name, value in network.state_dict().items()}
+        shapes = [
+            {name: tuple(value.shape) for name, value in part.items()} for part in (found, own)
+        ]
+        if shapes[0] != shapes[1]:
+            raise MismatchError(f"{path}: {file.weights.file} is not of the design")
 
 
 def _imported(path: Path) -> ModuleType:

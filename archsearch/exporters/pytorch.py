@@ -180,13 +180,19 @@ def _render(file: ArchitectureFile) -> str:
 
 
 def _verify(path: Path, file: ArchitectureFile) -> None:
-    from archsearch.exporters._verify import MismatchError, check_equal, imported
+    from safetensors.torch import load_file
+
+    from archsearch.exporters._verify import MismatchError, check_equal, check_weights, imported
 
     try:
         module = imported(path)
         model = module.build()
         if file.weights is not None:
-            module.load_weights(model, path.parent / file.weights.file)
+            weights = path.parent / file.weights.file
+            module.load_weights(model, weights)
+            check_weights(str(path), model.state_dict(), load_file(weights))
+    except MismatchError:
+        raise
     except Exception as error:
         kind = type(error).__name__
         raise MismatchError(f"{path}: cannot be rebuilt: {kind}: {error}") from error

@@ -10,10 +10,11 @@ from typing import Any
 from archsearch.campaign.confirmation import terms_of
 from archsearch.campaign.decisions import decisions
 from archsearch.campaign.estimates import by_trial
-from archsearch.campaign.front import build_front, split
+from archsearch.campaign.front import losses, split, stand
 from archsearch.campaign.reading import Reading
 from archsearch.canonical import readable
 from archsearch.costs import crossover_length
+from archsearch.pareto import hypervolume
 from archsearch.records import Confirmation, Evaluation, Front, FrontRow, TrialOutcome, TrialRecord
 
 MOST_POINTS = 200
@@ -104,6 +105,9 @@ def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
     settings = reading.campaign.settings
     if settings.reference_point is None:
         return []
+    objectives = reading.campaign.objectives
+    oracles = reading.campaign.file.search.oracles
+    bound = [o.loss(v) for o, v in zip(objectives, settings.reference_point, strict=True)]
     references, trials = split(reading.records)
     ended = sorted(
         (t for t in trials if t.outcome is not TrialOutcome.RUNNING),
@@ -116,13 +120,9 @@ def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
     for place, trial in enumerate(ended, start=1):
         spent += _seconds(trial.evaluations)
         if place % every == 0 or place == len(ended):
-            found = build_front(
-                [*references, *ended[:place]],
-                reading.campaign.objectives,
-                settings.reference_point,
-                oracles=reading.campaign.file.search.oracles,
-            )
-            points.append([spent / 3600, found.hypervolume or 0.0])
+            standing = stand([*references, *ended[:place]], objectives, oracles=oracles)
+            members = [losses(member, objectives) for member in standing.members]
+            points.append([spent / 3600, hypervolume(members, bound) if members else 0.0])
     return points
 
 
@@ -150,12 +150,14 @@ def _details(record: TrialRecord, confirmations: Sequence[Confirmation]) -> dict
 def _cells(record: TrialRecord, confirmations: Sequence[Confirmation]) -> list[dict[str, Any]]:
     """Accuracy on each test cell with the 95 % interval of its queries (Wilson 1927).
 
-    The queries of all fresh seeds are counted together, which leaves out how seeds differ.
+    The queries of all fresh seeds are counted together, which leaves out how seeds differ. A seed
+    that diverged has answered none of them.
     """
     tests = [c.evaluation.test for c in confirmations if c.evaluation.test] or [record.test]
+    diverged = len(confirmations) - len(tests) if confirmations else 0
     found = []
     for cells in zip(*tests, strict=True):
-        queries = sum(cell.queries for cell in cells)
+        queries = sum(cell.queries for cell in cells) + diverged * cells[0].queries
         right = sum(cell.accuracy * cell.queries for cell in cells)
         low, high = _wilson(right, queries)
         found.append(

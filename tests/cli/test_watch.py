@@ -40,7 +40,7 @@ def test_a_running_campaign_is_followed_to_its_end(tmp_path: Path) -> None:
     assert watcher.returncode == 0, text
     lines = [line.split(" ", 1)[1] for line in text.splitlines()]
     assert f"held by process {driver.pid}" in lines[0]
-    assert "the driver has ended" in lines[-1]
+    assert "no driver is at work (any more)" in lines[-1]
     assert any(line.startswith("trial ") and "finished (accuracy" in line for line in lines)
     assert len({line for line in lines if line.startswith("trial ")}) == len(lines) - 2
     assert {path: path.stat().st_mtime_ns for path in folder.glob("campaign.*")} == before
@@ -52,7 +52,7 @@ def test_a_campaign_that_nobody_drives(cli: Cli, campaign: Path, tmp_path: Path)
     ran = cli("watch", campaign)
     assert (ran.code, ran.err) == (0, "")
     assert "no driver is at work" in ran.out
-    assert ran.out.splitlines()[-1].endswith("says how")
+    assert ran.out.splitlines()[-1].endswith(f"archsearch status {campaign}")
     assert {path: path.stat().st_mtime_ns for path in campaign.rglob("*")} == files
     missing = cli("watch", tmp_path / "nothing")
     assert missing.code == 2

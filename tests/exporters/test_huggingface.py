@@ -71,7 +71,7 @@ def test_the_folder_describes_itself(tmp_path: Path) -> None:
     kept = load_file(path / "model.safetensors")
     assert kept.keys() == {f"model.{key}" for key in ours}
     assert all(torch.equal(kept[f"model.{key}"], value) for key, value in ours.items())
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="is there already; remove it"):
         write(MIXED, EXPORTER, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.canonical import canonicalise
-from archsearch.exporters import _bundle, _source, exporters, pytorch
+from archsearch.errors import InputError
+from archsearch.exporters import _bundle, _source, exporters, pytorch, write
 from archsearch.exporters._verify import MismatchError, check_equal, imported, own_model
-from archsearch.exporters.base import ArchitectureFile
+from archsearch.exporters.base import ArchitectureFile, Weights
 from archsearch.mixers import specs
 from archsearch.protocol import TrainingConfig
 from archsearch.records import RunSeed
@@ -193,3 +196,42 @@ def test_weights_of_another_design_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             module.load_weights(model, path)
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
+
+
+def test_what_a_file_says_of_its_source_is_no_code() -> None:
+    plain = MIXED.plain()
+    for text in ('x""" + print(1) + """', "back\\N slash", "line\nbreak"):
+        source = {"campaign": text, "trial": "1", "archsearch": "0.1.0"}
+        with pytest.raises(ValidationError, match=r"source\.campaign"):
+            ArchitectureFile.model_validate_json(json.dumps({**plain, "source": source}))
+    usual = {"campaign": "a-1.b_c", "trial": "short conv + attention @d64", "archsearch": "0.1.0"}
+    ArchitectureFile.model_validate_json(json.dumps({**plain, "source": usual}))
+
+
+def test_two_exports_lie_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytecode of what was imported to be verified would be in the way."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for name in ("one", "two"):
+        write(MIXED, EXPORTER, tmp_path / f"{name}.py")
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"one.py", "one.py.sha256", "two.py", "two.py.sha256"}
+    with pytest.raises(InputError, match="give the name of a file"):
+        write(MIXED, EXPORTER, Path())
+
+
+def test_other_weights_and_steps_are_found(tmp_path: Path) -> None:
+    path, weights = tmp_path / "design.py", tmp_path / "w.safetensors"
+    save_weights(own_model(MIXED), weights)
+    write(MIXED, EXPORTER, path, weights.read_bytes())
+    named = Weights(file=path.with_suffix(".safetensors").name, sha256="0" * 64)
+    file = MIXED.model_copy(update={"weights": named})
+    EXPORTER.verify(path, file)
+    text = path.read_text()
+    path.write_text(text.replace("offset=8 + size + first", "offset=8 + size"))
+    with pytest.raises(MismatchError, match="are not what was written"):
+        EXPORTER.verify(path, file)
+    path.write_text(
+        text.replace("state.num_read + 1, tuple(after)", "state.num_read, tuple(after)")
+    )
+    with pytest.raises(MismatchError, match="token by token"):
+        EXPORTER.verify(path, file)
