@@ -14,10 +14,13 @@ from archsearch.objectives import (
 
 
 def test_the_objectives():
-    assert list(OBJECTIVES) == ["accuracy", "flops", "flops_executed", "params", "state"]
+    assert list(OBJECTIVES) == [
+        "accuracy", "flops", "flops_executed", "params", "state", "learnability",
+    ]  # fmt: skip
     assert all(name == objective.name for name, objective in OBJECTIVES.items())
-    assert [name for name, objective in OBJECTIVES.items() if objective.maximise] == ["accuracy"]
-    assert [name for name, objective in OBJECTIVES.items() if not objective.log] == ["accuracy"]
+    best = ["accuracy", "learnability"]
+    assert [name for name, objective in OBJECTIVES.items() if objective.maximise] == best
+    assert [name for name, objective in OBJECTIVES.items() if not objective.log] == best
 
 
 def test_better_is_a_smaller_loss():

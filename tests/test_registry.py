@@ -14,7 +14,7 @@ from archsearch.samplers import samplers
 
 def test_what_there_is() -> None:
     assert executors.names() == ("ray", "serial")
-    assert exporters.names() == ("json", "yaml")
+    assert exporters.names() == ("bibtex", "huggingface", "json", "pytorch", "yaml")
     assert samplers.names() == ("gp", "nsga2", "portfolio", "random", "structural", "tpe")
     assert specs.names() == modules.names()
     assert "base" not in specs

@@ -44,6 +44,7 @@ ROW_KEYS = {
     "subquadratic",
     "params",
     "state_floats",
+    "learnability",
     "learning_rate",
     "seeds",
     "p_on_front",
