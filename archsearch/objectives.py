@@ -59,14 +59,18 @@ class Objective(NamedTuple):
         return 0.0 - scaled if self.maximise else scaled
 
 
+_FORWARD = "FLOPs per sequence, forward"
+
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
         Objective("accuracy", "", maximise=True, log=False),
-        Objective("flops", "FLOPs per sequence, forward", maximise=False, log=True),
-        Objective("flops_executed", "FLOPs per sequence, forward", maximise=False, log=True),
+        Objective("flops", _FORWARD, maximise=False, log=True),
+        Objective(
+            "flops_executed", "executed FLOPs per sequence, forward", maximise=False, log=True
+        ),
         Objective("params", "parameters", maximise=False, log=True),
-        Objective("state", "floats", maximise=False, log=True),
+        Objective("state", "floats of state", maximise=False, log=True),
         Objective("learnability", "decades of learning rate", maximise=True, log=False),
     )
 }

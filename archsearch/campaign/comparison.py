@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from archsearch.campaign.reading import Reading
-from archsearch.objectives import OBJECTIVES
+from archsearch.objectives import OBJECTIVES, Objective
 from archsearch.pareto import dominates, hypervolume, non_dominated
 from archsearch.records import FrontRow
 
@@ -89,14 +89,12 @@ def compare(readings: Sequence[Reading]) -> Comparison:
     points = [reading.campaign.settings.reference_point for reading in readings]
     if not nothing.is_comparable or any(point is None for point in points):
         return nothing
-    accuracy, cost = (OBJECTIVES[name] for name in fronts[0].objectives[:2])
-    losses = [
-        [(accuracy.loss(m.accuracy), cost.loss(m.cost)) for m in front.members] for front in fronts
-    ]
+    objectives = [OBJECTIVES[name] for name in fronts[0].objectives]
+    losses = [[_losses(m, objectives) for m in front.members] for front in fronts]
     # the weakest of all, so that no front is cut off
     bound = [
         max(o.loss(point[i]) for point in points if point is not None)
-        for i, o in enumerate((accuracy, cost))
+        for i, o in enumerate(objectives)
     ]
     everyone = [point for front in losses for point in front]
     best = {p for p, on in zip(everyone, non_dominated(everyone), strict=True) if on}
@@ -172,7 +170,12 @@ def _common(fronts: Sequence[Sequence[FrontRow]]) -> tuple[Common, ...]:
     return tuple(sorted(shared, key=lambda one: -max(r.accuracy for r in one.rows.values())))
 
 
-def _coverage(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float:
+def _losses(row: FrontRow, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    values = (row.accuracy, row.cost, row.learnability or 0.0)
+    return tuple(o.loss(value) for o, value in zip(objectives, values, strict=False))
+
+
+def _coverage(one: Sequence[tuple[float, ...]], other: Sequence[tuple[float, ...]]) -> float:
     if not other:
         return 0.0
     beaten = sum(any(p == q or dominates(p, q) for p in one) for q in other)

@@ -13,10 +13,11 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.confirmation import Seed, terms_of
 from archsearch.campaign.dispatch import Arrival, WorkerSettings
 from archsearch.campaign.estimates import score_of
-from archsearch.campaign.front import front_of, value_of
+from archsearch.campaign.front import front_of
 from archsearch.campaign.loop import Loop
 from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop, name_of
 from archsearch.campaign.race import Move
+from archsearch.campaign.standing import value_of
 from archsearch.execution.base import Executor
 from archsearch.records import (
     FRESH_RUNS,

@@ -12,14 +12,8 @@ from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.estimates import Scores, scores_of
-from archsearch.campaign.front import (
-    CLEAR,
-    Standing,
-    margins,
-    near_members,
-    probabilities,
-    stand,
-)
+from archsearch.campaign.front import CLEAR
+from archsearch.campaign.standing import Standing, margins, near_members, probabilities, stand
 from archsearch.objectives import Objective
 from archsearch.records import Confirmation, TrialRecord
 from archsearch.space.schema import DEFAULT_CONFIRM_SEEDS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from archsearch.campaign.estimates import score_of
 from archsearch.records import RunOutcome, TrialRecord, VerdictKind
@@ -42,6 +42,15 @@ class Decisions(NamedTuple):
     wrongful_stops: Share
     steps: int
     steps_saved: int
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able data, the share of the steps saved beside the counts."""
+        return {
+            **self._asdict(),
+            "wrong_choices": self.wrong_choices._asdict(),
+            "wrongful_stops": self.wrongful_stops._asdict(),
+            "saved": self.saved,
+        }
 
     @property
     def saved(self) -> float:

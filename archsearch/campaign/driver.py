@@ -9,7 +9,7 @@ from __future__ import annotations
 from archsearch.campaign import policy, race, rungs
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.dispatch import Arrival, Key, WorkerSettings, key_of
-from archsearch.campaign.front import conv_only, front_of, value_of
+from archsearch.campaign.front import front_of
 from archsearch.campaign.judge import Judge
 from archsearch.campaign.loop import Loop
 from archsearch.campaign.policy import Action, SearchState
@@ -30,6 +30,7 @@ from archsearch.campaign.references import (
     usual_designs,
     widths,
 )
+from archsearch.campaign.standing import conv_only, value_of
 from archsearch.campaign.tally import Tally
 from archsearch.execution.base import Executor
 from archsearch.records import Failure, TrialOutcome, TrialRecord, now_text

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from archsearch.campaign.front import cost_of
+from archsearch.campaign.standing import cost_of
 from archsearch.campaign.stopping.base import Candidate, Past
 from archsearch.objectives import Objective
 from archsearch.records import Evaluation, RunOutcome, TrialRecord

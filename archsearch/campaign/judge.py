@@ -6,9 +6,9 @@ from functools import partial
 
 from archsearch.campaign import policy, race
 from archsearch.campaign.config import Campaign
-from archsearch.campaign.front import conv_only
 from archsearch.campaign.history import History
 from archsearch.campaign.race import Move, Plan
+from archsearch.campaign.standing import conv_only
 from archsearch.campaign.stopping import rules
 from archsearch.objectives import LEAST_GAP
 from archsearch.records import Evaluation, TrialRecord

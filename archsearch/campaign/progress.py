@@ -87,8 +87,8 @@ def told_line(record: TrialRecord) -> str:
     elif record.failure is not None:
         detail = record.failure.message
     else:
-        seconds = sum(e.seconds for e in record.evaluations)
         detail = (
-            f"accuracy {record.accuracy:.3f}, worst cell {record.worst_cell:.3f}, {seconds:.0f} s"
+            f"accuracy {record.accuracy:.3f}, worst cell {record.worst_cell:.3f},"
+            f" {record.seconds:.0f} s"
         )
     return f"{name_of(record)}: {record.outcome.value} ({detail}): {design_of(record)}"

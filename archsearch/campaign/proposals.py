@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import violations
-from archsearch.campaign.front import value_of
+from archsearch.campaign.standing import value_of
 from archsearch.canonical import campaign_key, has_oracle
 from archsearch.objectives import Objective
 from archsearch.records import FailureKind, TrialOutcome, TrialRecord, now_text

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from archsearch.campaign.config import Campaign
+from archsearch.campaign.decisions import Decisions, decisions
 from archsearch.campaign.front import front_of
-from archsearch.campaign.table import Cell, rows
-from archsearch.errors import InputError, StoreError
+from archsearch.campaign.table import Cell, extra, rows
+from archsearch.errors import StoreError
 from archsearch.records import Confirmation, Front, TrialRecord
 from archsearch.storage import (
     read_confirm_seconds,
@@ -40,6 +42,19 @@ class Reading(NamedTuple):
         """The front now."""
         return front_of(self.campaign, self.records, self.confirmations)
 
+    @property
+    def decisions(self) -> Decisions:
+        """How races and stops went."""
+        members = {row.number for row in self.front.members}
+        return decisions(self.records, members, self.campaign.file.training.steps)
+
+    @property
+    def failures(self) -> list[tuple[str, int]]:
+        """Why trials failed and how many for each reason, the usual ones first."""
+        failed = (record.failure for record in self.records)
+        texts = (f"{f.kind.value}: {f.message}" for f in failed if f is not None)
+        return Counter(texts).most_common()
+
     def table(self) -> list[dict[str, Cell]]:
         """A row for each record by its number, all with the same columns; see ``table.rows``."""
         return rows(self.records, self.front)
@@ -50,12 +65,7 @@ class Reading(NamedTuple):
         Raises:
             InputError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            text = "pandas is not installed; 'pip install archsearch[tables]', or use table()"
-            raise InputError(text) from None
-        return pandas.DataFrame(self.table())
+        return extra("pandas", "table()").DataFrame(self.table())
 
 
 def read(directory: str | Path) -> Reading:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from typing import Any
 
 from archsearch.canonical import readable
+from archsearch.errors import InputError
 from archsearch.records import Front, FrontRow, TrialRecord
 
 Cell = str | int | float | bool | None
+
+
+def extra(module: str, instead: str) -> Any:
+    """A package that only some tables need.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        name = module.split(".")[0]
+        raise InputError(
+            f"{name} is not installed; 'pip install archsearch[tables]', or use {instead}"
+        ) from None
 
 
 def rows(records: Sequence[TrialRecord], front: Front) -> list[dict[str, Cell]]:
@@ -62,9 +80,8 @@ def _scores(record: TrialRecord, row: FrontRow | None, cells: Sequence[str]) -> 
 
 def _end(record: TrialRecord) -> dict[str, Cell]:
     return {
-        "seconds": sum(e.seconds for e in record.evaluations),
-        # of a run they are counted from its start: its last rung has all
-        "train_flops": sum(run.train_flops for run in record.runs.values()),
+        "seconds": record.seconds,
+        "train_flops": record.train_flops,
         "duplicate_of": record.duplicate_of,
         "violated": ", ".join(record.violations) or None,
         "failure": None if record.failure is None else record.failure.message,

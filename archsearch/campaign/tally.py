@@ -34,7 +34,7 @@ class Tally:
         if not record.outcome.was_evaluated:
             return
         self.evaluated += 1
-        self.training_seconds += sum(e.seconds for e in record.evaluations)
+        self.training_seconds += record.seconds
         if record.outcome is TrialOutcome.FAILED:
             self.failed += 1
             self.failed_in_row += 1

@@ -43,13 +43,8 @@ def letter(index: int) -> str:
 
 
 def cost_label(front: Front, n_max: int | None = None) -> str:
-    """The second objective's name and unit, as an axis says it."""
-    name = front.objectives[1]
-    unit = {"flops": "FLOPs", "flops_executed": "executed FLOPs"}.get(
-        name, OBJECTIVES[name].unit if name != "state" else "floats of state"
-    )
-    if name in ("flops", "flops_executed"):
-        unit += " per sequence, forward"
+    """The second objective's unit, as an axis says it."""
+    unit = OBJECTIVES[front.objectives[1]].unit
     return unit if n_max is None else f"{unit}, N = {n_max:,}"
 
 

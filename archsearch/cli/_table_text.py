@@ -7,8 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 
-from archsearch.campaign.table import Cell
-from archsearch.errors import InputError
+from archsearch.campaign.table import Cell, extra
 
 Rows = Sequence[Mapping[str, Cell]]
 
@@ -41,12 +40,7 @@ def parquet(rows: Rows) -> bytes:
     Raises:
         InputError: pyarrow is not installed.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        text = "pyarrow is not installed; 'pip install archsearch[tables]', or use --jsonl"
-        raise InputError(text) from None
+    arrow, files = (extra(name, "--jsonl") for name in ("pyarrow", "pyarrow.parquet"))
     target = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), target)
+    files.write_table(arrow.Table.from_pylist([dict(row) for row in rows]), target)
     return target.getvalue()

@@ -42,8 +42,6 @@ def compare(
         return
     _show_names(names)
     _show_differences(found)
-    if any(len(r.front.objectives) > 2 for r in readings):
-        render.print_line("compared by accuracy and cost alone, not by learnability")
     if found.hypervolumes is not None:
         _show_fronts(found, [len(r.front.members) for r in readings])
         _show_attained(found)

@@ -125,7 +125,7 @@ def _summary(record: TrialRecord) -> list[tuple[str, str]]:
         if has_oracle(design):
             pairs.append(("oracle", "is told where the answers are"))
     if record.evaluations:
-        pairs.append(("training", duration(sum(e.seconds for e in record.evaluations))))
+        pairs.append(("training", duration(record.seconds)))
     if record.attempts > 1:
         pairs.append(("attempts", str(record.attempts)))
     if record.finished_at:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
     from archsearch.campaign.config import Campaign
     from archsearch.campaign.reading import Reading
-    from archsearch.records import Front, TrialRecord
+    from archsearch.records import TrialRecord
 
 _NUM_REASONS = 5
 
@@ -32,8 +31,8 @@ def status(directory: Directory, as_json: AsJson = False) -> None:
 
 def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     from archsearch.campaign.config import resume_command
-    from archsearch.campaign.front import split
     from archsearch.campaign.lock import holder_of
+    from archsearch.campaign.standing import split
 
     campaign, front = reading.campaign, reading.front
     references, trials = split(reading.records)
@@ -46,9 +45,6 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     phase = "running" if holder else "finished" if ending else "stopped"
     trained = [t for t in trials if t.outcome.was_trained]
     best = max(trained, key=lambda t: (t.accuracy, -t.number), default=None)
-    reasons = Counter(
-        f"{t.failure.kind.value}: {t.failure.message}" for t in reading.records if t.failure
-    )
     return {
         "name": campaign.file.name,
         "title": campaign.file.title,
@@ -74,11 +70,11 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
             "winners_curse": front.winners_curse,
             "wall_seconds": reading.confirm_seconds,
         },
-        "training_seconds": sum(e.seconds for r in reading.records for e in r.evaluations),
+        "training_seconds": sum(r.seconds for r in reading.records),
         "wall_seconds": elapsed,
         "created_at": campaign.settings.created_at,
-        "decisions": _decisions(campaign, trials, front),
-        "failures": [{"reason": text, "trials": n} for text, n in reasons.most_common()],
+        "decisions": reading.decisions.plain(),
+        "failures": [{"reason": text, "trials": n} for text, n in reading.failures],
         "resume": resume_command(directory) if phase == "stopped" else None,
     }
 
@@ -95,20 +91,6 @@ def _outstanding_seeds(reading: Reading) -> int:
         return 0
     terms = terms_of(reading.campaign)
     return len(agenda(terms, reading.records, reading.confirmations).seeds)
-
-
-def _decisions(campaign: Campaign, trials: Sequence[TrialRecord], front: Front) -> dict[str, Any]:
-    """How races and stops went; rates carry 95 % intervals, and None where nothing was audited."""
-    from archsearch.campaign.decisions import decisions
-
-    members = {row.number for row in front.members}
-    found = decisions(trials, members, campaign.file.training.steps)
-    return {
-        **found._asdict(),
-        "wrong_choices": found.wrong_choices._asdict(),
-        "wrongful_stops": found.wrongful_stops._asdict(),
-        "saved": found.saved,
-    }
 
 
 def _num_references(campaign: Campaign) -> int:

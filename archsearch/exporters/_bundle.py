@@ -8,6 +8,7 @@ name behind it, and a mixer is documented by its formula and paper.
 from __future__ import annotations
 
 import ast
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
@@ -127,8 +128,6 @@ def _imports(foreign: Mapping[str, tuple[str, str | None]]) -> str:
 
 
 def _is_foreign(module: str) -> bool:
-    import sys
-
     return module.split(".")[0] not in sys.stdlib_module_names
 
 

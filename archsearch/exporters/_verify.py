@@ -47,9 +47,7 @@ def own_model(file: ArchitectureFile) -> HybridModel:
     return model
 
 
-def check_equal(
-    where: str, file: ArchitectureFile, made: nn.Module, logits: Callable[[Tensor], Tensor]
-) -> None:
+def check_equal(where: str, file: ArchitectureFile, made: nn.Module) -> None:
     """Compares parameters, logits and FLOPs of a rebuilt network with ours.
 
     ``made`` gets our weights first. Logits are compared on random tokens at three lengths, in
@@ -58,8 +56,8 @@ def check_equal(
     Args:
         where: What is checked, for messages.
         file: The design.
-        made: The rebuilt network; its parameters are named as ours.
-        logits: From tokens (B, L) to (B, L, V), by ``made``.
+        made: The rebuilt network, from tokens (B, L) to logits (B, L, V); its parameters are named
+            as ours.
 
     Raises:
         MismatchError: Something differs.
@@ -78,14 +76,14 @@ def check_equal(
         for length in sorted({max(1, longest // 7), max(1, longest // 2 + 1), longest}):
             tokens = torch.randint(file.task.vocab_size, (1, length), generator=generator)
             with torch.no_grad():
-                expected, found = ours(tokens), logits(tokens)
+                expected, found = ours(tokens), made(tokens)
             gap = float((expected - found).abs().max() / expected.abs().max())
             if not gap <= tolerance:
                 raise MismatchError(
                     f"{where}: logits differ by {gap:.1e} at {length} tokens in {kind}"
                 )
     _check_steps(where, ours, made, tokens[:, :_STEPS])
-    counted = [_flops(call, tokens) for call in (ours, logits)]
+    counted = [_flops(call, tokens) for call in (ours, made)]
     if counted[0] != counted[1]:
         raise MismatchError(f"{where}: {counted[1]} FLOPs, the design has {counted[0]}")
 

@@ -218,7 +218,7 @@ def verify_description(path: Path, file: ArchitectureFile) -> None:
     from archsearch.exporters._verify import check_equal
 
     model = load(path)
-    check_equal(str(path), file, model, model)
+    check_equal(str(path), file, model)
 
 
 def load(path: str | Path) -> HybridModel:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from archsearch.canonical import readable
 from archsearch.errors import StoreError
+from archsearch.exporters._code import mixers_of
 from archsearch.exporters._papers import PAPERS, TASK, Paper
 from archsearch.exporters.base import ArchitectureFile, Exporter
-from archsearch.exporters.pytorch import mixers_of
 
 
 def papers_of(file: ArchitectureFile) -> dict[str, list[str]]:

@@ -141,6 +141,16 @@ class TrialRecord(Record):
         return () if self.scored is None else self.scored.test
 
     @property
+    def seconds(self) -> float:
+        """Of training, all rungs of all runs; confirmations not."""
+        return sum(rung.seconds for rung in self.evaluations)
+
+    @property
+    def train_flops(self) -> float:
+        """Of training: counted from a run's start, so that its last rung has all."""
+        return sum(run.train_flops for run in self.runs.values())
+
+    @property
     def worst_cell(self) -> float:
         """Lowest test accuracy of a cell; 0 where nothing was trained."""
         return min((cell.accuracy for cell in self.test), default=0.0)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from archsearch.campaign.confirmation import terms_of
-from archsearch.campaign.decisions import decisions
 from archsearch.campaign.estimates import by_trial
-from archsearch.campaign.front import losses, split, stand
 from archsearch.campaign.reading import Reading
+from archsearch.campaign.standing import losses, split, stand
 from archsearch.canonical import readable
 from archsearch.costs import crossover_length
+from archsearch.objectives import OBJECTIVES
 from archsearch.pareto import hypervolume
-from archsearch.records import Confirmation, Evaluation, Front, FrontRow, TrialOutcome, TrialRecord
+from archsearch.records import Confirmation, Front, FrontRow, TrialOutcome, TrialRecord
 
 MOST_POINTS = 200
 """Of the hypervolume over time, and of designs in parallel coordinates besides the members."""
@@ -36,7 +36,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
             "dominated": [_row(row, front) for row in front.dominated],
             "references": [_row(row, front) for row in front.references if row.outcome.was_trained],
             "knee": front.knee,
-            "cost": front.objectives[1],
+            "cost": OBJECTIVES[front.objectives[1]].unit,
         },
         "hypervolume": _hypervolume_over_time(reading),
         "details": {
@@ -45,7 +45,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
         },
         "parallel": _parallel(front, records),
         "spent": _spent(reading),
-        "decisions": _decisions(reading, front),
+        "decisions": reading.decisions.plain(),
         "reference_point": list(campaign.settings.reference_point or ()),
     }
 
@@ -88,13 +88,7 @@ def _about(reading: Reading, front: Front) -> dict[str, Any]:
 
 
 def _row(row: FrontRow, front: Front) -> dict[str, Any]:
-    kept = (
-        "number", "name", "design", "digest", "accuracy", "low", "high", "worst_cell", "solved",
-        "gap_closed", "flops", "flops_executed", "cost", "cost_vs_full_attention", "growth",
-        "params", "state_floats", "learning_rate", "learnability", "seeds", "p_on_front",
-        "confirmed", "search_accuracy", "seconds", "oracle_bias",
-    )  # fmt: skip
-    return {name: getattr(row, name) for name in kept} | {"is_knee": row.number == front.knee}
+    return row.model_dump(mode="json") | {"is_knee": row.number == front.knee}
 
 
 def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
@@ -114,20 +108,16 @@ def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
         # campaigns of earlier versions kept no order
         key=lambda t: (t.told_order if t.told_order is not None else t.number, t.number),
     )
-    spent = sum(_seconds(r.evaluations) for r in references)
+    spent = sum(r.seconds for r in references)
     every = max(1, math.ceil(len(ended) / MOST_POINTS))
     points = [[spent / 3600, 0.0]]
     for place, trial in enumerate(ended, start=1):
-        spent += _seconds(trial.evaluations)
+        spent += trial.seconds
         if place % every == 0 or place == len(ended):
             standing = stand([*references, *ended[:place]], objectives, oracles=oracles)
             members = [losses(member, objectives) for member in standing.members]
             points.append([spent / 3600, hypervolume(members, bound) if members else 0.0])
     return points
-
-
-def _seconds(evaluations: Iterable[Evaluation]) -> float:
-    return sum(e.seconds for e in evaluations)
 
 
 def _details(record: TrialRecord, confirmations: Sequence[Confirmation]) -> dict[str, Any]:
@@ -227,34 +217,18 @@ def _spent(reading: Reading) -> dict[str, Any]:
         name = "reference" if record.reference is not None else record.outcome.value
         mine = by_outcome.setdefault(name, {"trials": 0, "seconds": 0.0, "train_flops": 0.0})
         mine["trials"] += 1
-        mine["seconds"] += _seconds(record.evaluations)
-        # FLOPs of a run are counted from its start: the last rung has all
-        mine["train_flops"] += sum(run.train_flops for run in record.runs.values())
+        mine["seconds"] += record.seconds
+        mine["train_flops"] += record.train_flops
     if reading.confirmations:
         runs = [c.evaluation for c in reading.confirmations]
         by_outcome["confirmation"] = {
             "trials": len(runs),
-            "seconds": _seconds(runs),
+            "seconds": sum(run.seconds for run in runs),
             "train_flops": sum(run.train_flops for run in runs),
         }
-    reasons = Counter(
-        f"{r.failure.kind.value}: {r.failure.message}" for r in reading.records if r.failure
-    )
     violated = Counter(name for r in reading.records for name in r.violations)
     return {
         "by_outcome": by_outcome,
-        "failures": [list(one) for one in reasons.most_common()],
+        "failures": [list(one) for one in reading.failures],
         "violations": [list(one) for one in violated.most_common()],
-    }
-
-
-def _decisions(reading: Reading, front: Front) -> dict[str, Any]:
-    _, trials = split(reading.records)
-    members = {row.number for row in front.members}
-    found = decisions(trials, members, reading.campaign.file.training.steps)
-    return {
-        **found._asdict(),
-        "wrong_choices": found.wrong_choices._asdict(),
-        "wrongful_stops": found.wrongful_stops._asdict(),
-        "saved": found.saved,
     }

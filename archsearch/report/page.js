@@ -11,7 +11,6 @@ let selected = facts.front.knee;
 
 const letter = (i) => String.fromCharCode(65 + (i % 26));
 const nameOf = (row) => (row.number < 0 ? row.name : `trial ${row.number}`);
-const costName = { flops: "FLOPs", flops_executed: "executed FLOPs", params: "parameters", state: "floats of state" };
 
 function section(title, ...children) {
   const made = html("section", {}, html("h2", {}, title), ...children);
@@ -44,7 +43,7 @@ function overview() {
     ["on the front", String(members.length), `${members.filter((m) => m.confirmed).length} confirmed`],
     ["best accuracy", best ? accuracy(best.accuracy) : "–", best ? `${nameOf(best)}, ${percent(best.gap_closed)} of the gap` : ""],
     ["at the price of", best && best.cost_vs_full_attention !== null ? best.cost_vs_full_attention.toFixed(2) + "x" : "–", "full attention"],
-    ["hypervolume", last ? last[1].toFixed(3) : "–", "accuracy x decades of cost"],
+    ["hypervolume", last ? last[1].toFixed(3) : "–", "of all objectives, by the search's scores"],
     ["training", duration(spent), `${duration(about.elapsed_seconds + about.confirm_seconds)} on the clock`],
     ["wrongful stops", stops.of ? `${stops.number} of ${stops.of}` : "–", stops.of ? `95 % ${percent(stops.low)} to ${percent(stops.high)}` : "none was audited"],
   ];
@@ -65,7 +64,7 @@ function frontChart() {
   const chart = new Chart({
     height: 440, xLog: true, x: around(every.map((r) => Math.max(1, r.cost)), true),
     y: [Math.max(0, Math.min(...every.map((r) => r.accuracy), ...lows) - 0.03), 1.02],
-    xLabel: `${costName[facts.front.cost]}, N = ${about.n_max.toLocaleString("en")} (log scale)`,
+    xLabel: `${facts.front.cost}, N = ${about.n_max.toLocaleString("en")} (log scale)`,
     yLabel: "accuracy, mean over the test cells",
     label: "Accuracy against cost: front, references and dominated designs",
   });

@@ -18,7 +18,8 @@ from archsearch.campaign.estimates import (
     score_of,
     student_quantile,
 )
-from archsearch.campaign.front import NEAR, build_front, margins, near_members, stand
+from archsearch.campaign.front import build_front
+from archsearch.campaign.standing import NEAR, margins, near_members, stand
 from archsearch.objectives import OBJECTIVES
 from archsearch.protocol import SUCCESS_ACCURACY
 from archsearch.records import (

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from archsearch.campaign.exports import picked
-from archsearch.campaign.front import build_front, cost_of, margins, stand
+from archsearch.campaign.front import build_front
+from archsearch.campaign.standing import cost_of, margins, stand
 from archsearch.costs import Price
 from archsearch.errors import InputError
 from archsearch.objectives import OBJECTIVES

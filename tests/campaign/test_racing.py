@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from archsearch.campaign.config import RUNS, Campaign
-from archsearch.campaign.front import front_of, value_of
+from archsearch.campaign.front import front_of
 from archsearch.campaign.progress import EndKind, Stop
 from archsearch.campaign.replay import replay
+from archsearch.campaign.standing import value_of
 from archsearch.evaluate import CHECKPOINT, evaluate
 from archsearch.execution.base import Answer
 from archsearch.records import (

@@ -12,8 +12,8 @@ import pytest
 
 from archsearch.architecture import Architecture, Block, Component, Scalar
 from archsearch.campaign.config import Campaign, new_settings
-from archsearch.campaign.front import cost_of
 from archsearch.campaign.references import reference_designs
+from archsearch.campaign.standing import cost_of
 from archsearch.canonical import campaign_key, canonicalise
 from archsearch.cli import main
 from archsearch.costs import price

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,27 @@ def test_trials_of_every_outcome_do_no_harm(tmp_path: Path) -> None:
     found = compare(readings(tmp_path / "a", tmp_path / "b"))
     assert found.hypervolumes is not None
     assert found.hypervolumes[0] == found.hypervolumes[1] == found.union_hypervolume
+
+
+def test_a_design_that_is_easier_to_train_stands_on_the_front_of_all(tmp_path: Path) -> None:
+    def with_learnability(folder: Path, decades: float) -> archsearch.campaign.reading.Reading:
+        reading = archsearch.open_campaign(folder)
+        names = ("accuracy", "flops", "learnability")
+        campaign = Campaign(
+            folder,
+            replace(reading.campaign.file, objectives=names),
+            reading.campaign.settings.model_copy(update={"reference_point": (0.2, 1e8, 0.0)}),
+        )
+        records = [r.model_copy(update={"learnability": decades}) for r in reading.records]
+        return reading._replace(campaign=campaign, records=records)
+
+    a, b = made(tmp_path / "a", {4: 0.5}), made(tmp_path / "b", {4: 0.6})
+    flat = compare(readings(a, b))
+    assert (flat.on_union, flat.covered) == ((0, 1), ((1.0, 0.0), (1.0, 1.0)))
+    found = compare([with_learnability(a, 1.0), with_learnability(b, 0.5)])
+    assert (found.on_union, found.covered) == ((1, 1), ((1.0, 0.0), (0.0, 1.0)))
+    assert found.hypervolumes is not None
+    assert flat.hypervolumes is not None
+    assert found.hypervolumes == pytest.approx(
+        (1.0 * flat.hypervolumes[0], 0.5 * flat.hypervolumes[1])
+    )

@@ -98,7 +98,8 @@ def test_what_is_written_is_whole_or_not_there(
     written = {path.name, "d.safetensors"}
     if not exporter.suffix:
         folder, sums = path, "SHA256SUMS"
-        written = {"config.json", "modeling_archsearch.py", "model.safetensors"}
+        written = {"config.json", "model.safetensors"}
+        written |= {"modeling_archsearch.py", "network_archsearch.py"}
         assert [p.name for p in tmp_path.iterdir()] == ["d"]
     assert {p.name for p in folder.iterdir()} == written | {sums}
     run = ["sha256sum", "-c", sums]

@@ -16,8 +16,9 @@ from torch import nn
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.canonical import canonicalise
+from archsearch.costs import price
 from archsearch.errors import InputError
-from archsearch.exporters import _bundle, _source, exporters, pytorch, write
+from archsearch.exporters import _bundle, _code, _source, exporters, write
 from archsearch.exporters._verify import MismatchError, check_equal, imported, own_model
 from archsearch.exporters.base import ArchitectureFile, Weights
 from archsearch.mixers import specs
@@ -139,13 +140,13 @@ def test_all_mixers_fit_into_one_file(tmp_path: Path) -> None:
         place(name) for name in MIXERS for place in (_source.module_class, _source.spec_class)
     ]
     made = _bundle.bundle(
-        [*pytorch.source_of(MIXED.architecture).names.keys() - pytorch.SUBSTITUTES.keys(), *places],
-        pytorch.METHODS,
+        [*_code.source_of(MIXED.architecture).names.keys() - _code.SUBSTITUTES.keys(), *places],
+        _code.METHODS,
         docstrings={},
-        substitutes=pytorch.SUBSTITUTES,
+        substitutes=_code.SUBSTITUTES,
     )
     renamed = [place for place, name in made.names.items() if name != place.name]
-    assert len(renamed) > len(pytorch.SUBSTITUTES)
+    assert len(renamed) > len(_code.SUBSTITUTES)
     assert made.packages == {"torch", "numpy"}
     path = tmp_path / "all.py"
     path.write_text(f"from __future__ import annotations\n\n{made.imports}\n{made.body}")
@@ -159,7 +160,7 @@ def test_all_mixers_fit_into_one_file(tmp_path: Path) -> None:
     imported(path)
 
 
-def test_another_function_is_found(tmp_path: Path) -> None:
+def test_another_function_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = described(
         Block(sequence=Component(name="sliding_window", options={"window": 9})),
         Block(sequence=Component(name="short_conv")),
@@ -173,8 +174,10 @@ def test_another_function_is_found(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match=r"first difference: blocks\.1\.sequence"):
         EXPORTER.verify(path, file)
     model = own_model(file)
+    once = model.forward
+    monkeypatch.setattr(model, "forward", lambda tokens: (once(tokens), once(tokens))[0])
     with pytest.raises(MismatchError, match="FLOPs, the design has"):
-        check_equal("twice", file, model, lambda tokens: (model(tokens), model(tokens))[0])
+        check_equal("twice", file, model)
 
 
 def test_weights_of_another_design_are_refused(tmp_path: Path) -> None:
@@ -204,6 +207,11 @@ def test_what_a_file_says_of_its_source_is_no_code() -> None:
         source = {"campaign": text, "trial": "1", "archsearch": "0.1.0"}
         with pytest.raises(ValidationError, match=r"source\.campaign"):
             ArchitectureFile.model_validate_json(json.dumps({**plain, "source": source}))
+    file = MIXED.model_copy(update={"price": price(MIXED.architecture, 40)})
+    assert file.price is not None
+    for text in ('"""\nraise SystemExit("run")\n"""', "\\N", 'x"'):
+        odd = file.model_copy(update={"price": file.price.model_copy(update={"growth_text": text})})
+        assert text in (ast.get_docstring(ast.parse(EXPORTER.render(odd)), clean=False) or "")
     usual = {"campaign": "a-1.b_c", "trial": "short conv + attention @d64", "archsearch": "0.1.0"}
     ArchitectureFile.model_validate_json(json.dumps({**plain, "source": usual}))
 

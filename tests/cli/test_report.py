@@ -17,17 +17,8 @@ import archsearch
 from archsearch.report import page_of
 from archsearch.report.facts import _wilson, facts_of
 from archsearch.space import loads
-from tests.cli.conftest import (  # noqa: F401  # fixtures
-    CAMPAIGN,
-    Ran,
-    _made,
-    build,
-    campaign,
-    cli,
-    empty_campaign,
-    reference_records,
-    trial_records,
-)
+
+from .conftest import CAMPAIGN, Ran, build, reference_records, trial_records
 
 Cli = Callable[..., Ran]
 EVIL = '"</script><img src=x onerror=alert(1)><!--'
@@ -62,7 +53,7 @@ def embedded(page: str) -> dict[str, Any]:
     return found
 
 
-def test_facts_are_those_of_the_front(campaign: Path) -> None:  # noqa: F811
+def test_facts_are_those_of_the_front(campaign: Path) -> None:
     reading = archsearch.open_campaign(campaign)
     front, facts = reading.front, facts_of(reading)
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
@@ -100,7 +91,7 @@ def test_the_interval_of_a_share() -> None:
     assert _wilson(0, 0) == (0.0, 1.0)
 
 
-def test_the_page_stands_alone(campaign: Path) -> None:  # noqa: F811
+def test_the_page_stands_alone(campaign: Path) -> None:
     page = page_of(archsearch.open_campaign(campaign))
     assert page == page_of(archsearch.open_campaign(campaign))
     assert len(page) < 6_000_000
@@ -137,7 +128,7 @@ def test_what_stands_in_files_is_text(tmp_path: Path) -> None:
     assert facts["spent"]["failures"][0][0] == f"error: {EVIL}"
 
 
-def test_the_command(cli: Cli, campaign: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command(cli: Cli, campaign: Path, tmp_path: Path) -> None:
     ran = cli("report", campaign)
     assert (ran.code, ran.out, ran.err) == (0, f"{campaign / 'report.html'}\n", "")
     assert embedded((campaign / "report.html").read_text())["front"]["members"]
@@ -150,7 +141,7 @@ def test_the_command(cli: Cli, campaign: Path, tmp_path: Path) -> None:  # noqa:
         assert "Traceback" not in ran.err
 
 
-def test_a_campaign_without_trials(cli: Cli, empty_campaign: Path) -> None:  # noqa: F811
+def test_a_campaign_without_trials(cli: Cli, empty_campaign: Path) -> None:
     assert cli("report", empty_campaign).code == 0
     facts = embedded((empty_campaign / "report.html").read_text())
     assert facts["front"]["members"] == []
