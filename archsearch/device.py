@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,30 +67,50 @@ def moved(batch: Batch, device: torch.device) -> DeviceBatch:
     return DeviceBatch(tokens, positions, answers.flatten())
 
 
-class Feed:
-    """Batches by number, the next one being made by a thread while the caller computes.
+AHEAD: Final = 16
+"""Batches that the processor makes in one go: only the first of them finds its caches cold."""
+_AHEAD_TOKENS: Final = 2**17
+"""As many are enough, and take no memory worth mentioning."""
 
-    On the CPU there is no thread: it would take its time from the same processor.
+
+class Feed:
+    """Batches by number, made before they are asked for.
+
+    For an accelerator a thread makes the next one while the caller computes. On the CPU it would
+    take its time from the same processor; there several are made at a time.
     """
 
     def __init__(
-        self, make: Callable[[int], Batch], device: torch.device, *, ahead: bool | None = None
+        self, make: Callable[[int], Batch], device: torch.device, *, threaded: bool | None = None
     ) -> None:
-        """``make`` is a pure function of the number. ``ahead`` overrules who has a thread."""
+        """``make`` is a pure function of the number. ``threaded`` overrules who has a thread."""
         self._make, self._device = make, device
-        threaded = device.type != "cpu" if ahead is None else ahead
-        self._thread = ThreadPoolExecutor(1, "archsearch-feed") if threaded else None
+        wanted = device.type != "cpu" if threaded is None else threaded
+        self._thread = ThreadPoolExecutor(1, "archsearch-feed") if wanted else None
         self._next: tuple[int, Future[DeviceBatch]] | None = None
+        self._ready: dict[int, DeviceBatch] = {}
 
     def __call__(self, number: int) -> DeviceBatch:
         """The batch of that number."""
         if self._thread is None:
-            return self._made(number)
+            if number not in self._ready:
+                self._ready = self._several(number)
+            return self._ready.pop(number)
         expected, self._next = self._next, None
         known = expected is not None and expected[0] == number
         batch = expected[1].result() if expected is not None and known else self._made(number)
         self._next = (number + 1, self._thread.submit(self._made, number + 1))
         return batch
+
+    def _several(self, first: int) -> dict[int, DeviceBatch]:
+        """Batches from that number on."""
+        found: dict[int, DeviceBatch] = {}
+        tokens = 0
+        while len(found) < AHEAD and tokens < _AHEAD_TOKENS:
+            number = first + len(found)
+            found[number] = self._made(number)
+            tokens += found[number].tokens.numel()
+        return found
 
     def _made(self, number: int) -> DeviceBatch:
         return moved(self._make(number), self._device)

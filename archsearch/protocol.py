@@ -32,8 +32,8 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
-    batch_tokens: Annotated[int, Field(ge=4, le=2**24)] = 16384
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 2400
+    batch_tokens: Annotated[int, Field(ge=4, le=2**24)] = 2048
     learning_rate: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 3e-3
     warmup_fraction: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.1
     weight_decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.1

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from archsearch.architecture import Architecture, Block, Component
-from archsearch.device import Feed, matmul_dtype, resolve
+from archsearch.device import AHEAD, Feed, matmul_dtype, moved, resolve
 from archsearch.errors import InputError
 from archsearch.mixers import specs
 from archsearch.records import RunOutcome
+from archsearch.tasks.base import Split
 from archsearch.training import advance, start, train_step
 from tests.helpers import request
 
@@ -78,7 +79,7 @@ def test_a_thread_makes_the_next_batch_and_no_other() -> None:
         made.append((number, threading.current_thread().name))
         return run.data.batch(number)
 
-    feed, plain = Feed(make, CPU, ahead=True), Feed(run.data.batch, CPU)
+    feed, plain = Feed(make, CPU, threaded=True), Feed(run.data.batch, CPU)
     # on, back, and far ahead: what was made in vain is thrown away
     for number in (0, 1, 2, 1, 7, 8):
         for mine, other in zip(feed(number), plain(number), strict=True):
@@ -88,6 +89,27 @@ def test_a_thread_makes_the_next_batch_and_no_other() -> None:
     assert numbers[:2] == [0, 1]
     assert numbers.count(2) == 2
     assert {n for n, thread in made if "feed" in thread} >= {1, 2, 3, 8, 9}
+
+
+def test_the_processor_makes_several_batches_at_a_time() -> None:
+    run = start(request())
+    made: list[int] = []
+
+    def make(number: int):  # type: ignore[no-untyped-def]
+        made.append(number)
+        return run.data.batch(number)
+
+    feed = Feed(make, CPU)
+    for number in (0, 1, 2, AHEAD, 1, 2, 40):
+        for mine, other in zip(feed(number), moved(run.data.batch(number), CPU), strict=True):
+            assert np.array_equal(mine, other)
+    blocks = [list(range(first, first + AHEAD)) for first in (0, AHEAD, 1, 40)]
+    assert made == [number for block in blocks for number in block]
+    # of large ones no more than takes little memory
+    large = run.task.batch(run.task.cells[0], Split.TRAIN, 0, 2**13, 0)
+    made.clear()
+    Feed(lambda number: made.append(number) or large, CPU)(5)  # type: ignore[func-returns-value]
+    assert made == [5, 6]
 
 
 def test_no_thread_on_the_cpu() -> None:

@@ -15,7 +15,7 @@ FOUR = (
 FIVE = (*FOUR, Cell(length=2048, pairs=64, power_a=1.0))
 
 PROTOCOL = TrainingConfig(
-    steps=1600, batch_tokens=4096, learning_rate=3e-3, eval_every=50, validation_queries=512
+    steps=2400, batch_tokens=2048, learning_rate=3e-3, eval_every=100, validation_queries=512
 )
 """Of the shipped spaces; why, results/protocol tells."""
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from archsearch.bench.table import Member, RunKey, TableDesign, TableRun
+from archsearch.mixers.base import CONVOLUTIONS
 from archsearch.objectives import LEAST_GAP, OBJECTIVES, capped_accuracy
 from archsearch.pareto import non_dominated
-
-CONVOLUTIONS: Final = frozenset({"convolution", "gated convolution"})
-"""Families that a design is named by only where it has no other."""
 
 
 def standings(

@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from archsearch.architecture import Architecture
-from archsearch.bench._table_front import CONVOLUTIONS
 from archsearch.bench.table import SPACE, TableDesign
 from archsearch.campaign.feasibility import violations
 from archsearch.canonical import campaign_key, readable
 from archsearch.costs import price
 from archsearch.errors import InputError
 from archsearch.mixers import specs
+from archsearch.mixers.base import CONVOLUTIONS
 from archsearch.space import CampaignFile, load
 from archsearch.space.enumerate import assignments
 from archsearch.tasks.mqar import MQARConfig

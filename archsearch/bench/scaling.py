@@ -1,8 +1,10 @@
 """How executors scale: workers against one worker, and what orchestration costs.
 
-Training runs and empty requests go through an executor without a study; a campaign of trials that
-ask for nothing tells what study, sampler and records cost beside that. Settings take turns, each in
-fresh processes; workers are warm before the clock runs.
+A campaign whose trials all train for the same time tells throughput, and how much of the workers'
+time the rest of it took: study, sampler, records, executor. A campaign of trials that ask for
+nothing tells what a trial costs at least; requests that ask for nothing, without a study, what the
+executor alone does. Settings take turns, each in fresh processes; workers are warm before the clock
+runs, since references come first.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -31,8 +33,10 @@ from archsearch.records import (
     Failure,
     RunOutcome,
     RunSeed,
+    TrialRecord,
 )
 from archsearch.space.loader import loads
+from archsearch.storage import read_records
 from archsearch.tasks.mqar import Cell, MQARConfig
 
 _SERVE = f"{__name__}:serve"
@@ -58,6 +62,22 @@ objectives: [accuracy, flops]
 search: {sampler: random, stopping: none, confirm_seeds: 0}
 """
 
+_TRIALS_A_WORKER = 2
+_TRAINING_CAMPAIGN = """
+name: training
+task: {name: mqar, cells: [{length: 256, pairs: 16}]}
+space:
+  d_model: 64
+  layers:
+    list:
+      - sequence: {mixer: short_conv, kernel_size: {choice: [4, 5, 6, 7, 8, 9, 10, 11]}}
+      - sequence: attention
+training: {steps: STEPS, batch_tokens: 2048, eval_every: STEPS, learning_rate: 3e-3}
+objectives: [accuracy, flops]
+search: {sampler: random, stopping: none, confirm_seeds: 0}
+"""
+"""Designs that take the same time and that are no references."""
+
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,10 +100,11 @@ class ScalingBench(NamedTuple):
     """One setting; medians over the turns.
 
     Attributes:
-        runs_per_minute: Training runs, all the same.
-        run_seconds: Of a run in its worker.
+        runs_per_minute: Trials of a campaign, all of the same work.
+        run_seconds: Of a trial's training in its worker.
         speedup: Runs per minute by those of one worker of the same executor in the same turn.
-        overhead: Share of the workers' time in which they did not train.
+        overhead: Share of the workers' time in which they did not train, from the end of the
+            references to that of the last trial.
         requests_per_second: Requests that ask for nothing.
         trial_milliseconds: Of a whole trial that asks for nothing: random sampler, SQLite.
     """
@@ -118,9 +139,10 @@ def measure(*, steps: int, repeats: int = 5) -> list[ScalingBench]:
     turns: dict[Setting, list[_Turn]] = {setting: [] for setting in SETTINGS}
     for _ in range(repeats):
         for setting in SETTINGS:
-            trained = _in_a_process(_Requests, (setting, steps), setting)
+            trained = _in_a_process(_TrainingCampaign, (setting, steps), setting)
+            requests = _in_a_process(_EmptyRequests, setting, setting)
             empty = _in_a_process(_EmptyCampaign, setting, setting)
-            turns[setting].append(_Turn(*trained, empty))
+            turns[setting].append(_Turn(*trained, requests, empty))
     return [_result(setting, turns) for setting in SETTINGS]
 
 
@@ -152,21 +174,33 @@ def _in_a_process(prepare: Callable[[T], Callable[[], R]], argument: T, setting:
     return found
 
 
-class _Requests:
-    """Wall seconds of training runs, seconds of each, and empty requests per second."""
+class _TrainingCampaign:
+    """Seconds of a campaign's trials from first to last, and of each one's training."""
 
     def __init__(self, argument: tuple[Setting, int]) -> None:
         self.setting, self.steps = argument
 
-    def __call__(self) -> tuple[float, tuple[float, ...], float]:
-        runs = [_request(self.steps)] * (2 * self.setting.workers)
+    def __call__(self) -> tuple[float, tuple[float, ...]]:
+        trials = _TRIALS_A_WORKER * self.setting.workers
+        text = _TRAINING_CAMPAIGN.replace("STEPS", str(self.steps))
+        records, told = _campaign(text, trials, self.setting)
+        seconds = tuple(e.seconds for r in records if r.reference is None for e in r.evaluations)
+        if len(seconds) != trials:
+            raise RuntimeError(f"{len(seconds)} of {trials} trials were trained")
+        return told[-1] - told[-trials - 1], seconds
+
+
+class _EmptyRequests:
+    """Requests that ask for nothing, per second, through an executor alone."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    def __call__(self) -> float:
         options = ExecutorOptions(workers=self.setting.workers, function=_SERVE)
         with executors.get(self.setting.executor)(options) as executor:
-            # every worker has imported what it needs before the clock runs
-            _carried_out(executor, [_request(2)] * 2 * self.setting.workers)
-            wall, answers = _carried_out(executor, runs)
-            empty, _ = _carried_out(executor, [_request(_NOTHING)] * _EMPTY_REQUESTS)
-        return wall, tuple(answer.seconds for answer in answers), _EMPTY_REQUESTS / empty
+            _carried_out(executor, 2 * self.setting.workers)
+            return _EMPTY_REQUESTS / _carried_out(executor, _EMPTY_REQUESTS)
 
 
 class _EmptyCampaign:
@@ -176,21 +210,32 @@ class _EmptyCampaign:
         self.setting = setting
 
     def __call__(self) -> float:
-        file, clock = loads(_EMPTY_CAMPAIGN), _Clock()
-        options = ExecutorOptions(workers=self.setting.workers, function=_SERVE)
-        with tempfile.TemporaryDirectory() as folder:
-            campaign = Campaign.create(file, Path(folder), new_settings(file, trials=_EMPTY_TRIALS))
-            launch(campaign, LaunchOptions(self.setting.executor, options), clock, Stop())
-        told = clock.told[-_EMPTY_TRIALS:]  # the references came first
-        return (told[-1] - told[0]) / (len(told) - 1)
+        _, told = _campaign(_EMPTY_CAMPAIGN, _EMPTY_TRIALS, self.setting)
+        return (told[-1] - told[-_EMPTY_TRIALS]) / (_EMPTY_TRIALS - 1)
+
+
+def _campaign(text: str, trials: int, setting: Setting) -> tuple[list[TrialRecord], list[float]]:
+    """A campaign's records, and when each was told; references come first."""
+    file, clock = loads(text), _Clock()
+    options = ExecutorOptions(workers=setting.workers, function=_SERVE)
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = Campaign.create(file, Path(folder), new_settings(file, trials=trials))
+        launch(campaign, LaunchOptions(setting.executor, options), clock, Stop())
+        return read_records(campaign.storage_url, campaign.settings.study), clock.told
 
 
 def serve(request: EvaluationRequest) -> Evaluation | Failure:
-    """The worker's function here: evaluates, or answers at once where nothing is asked for."""
+    """The worker's function here: evaluates; answers at once where nothing is asked for.
+
+    References are only begun, so that a worker has imported what it needs.
+    """
     if request.training.steps != _NOTHING:
         from archsearch.evaluate import evaluate
 
-        return evaluate(request)
+        if _is_of_the_campaign(request):
+            return evaluate(request)
+        few = request.training.model_copy(update={"steps": 2, "eval_every": 2})
+        evaluate(request.model_copy(update={"training": few, "to_step": 2}))
     scores = tuple(
         CellScore(
             length=c.length, pairs=c.pairs, power_a=c.power_a, accuracy=0.5, log_probability=-1.0,
@@ -207,36 +252,34 @@ def serve(request: EvaluationRequest) -> Evaluation | Failure:
     )
 
 
-def _request(steps: int) -> EvaluationRequest:
-    """One and the same run for all, which no success ends early."""
-    training = PROTOCOL.model_copy(update={"steps": steps, "eval_every": steps})
-    return EvaluationRequest(
-        architecture=canonicalise(behind_conv(Component(name="attention"), 64)),
-        task=MQARConfig(cells=(Cell(length=256, pairs=16),)),
-        training=training,
-        seed=RunSeed(campaign=0),
-        to_step=steps,
-    )
+def _is_of_the_campaign(request: EvaluationRequest) -> bool:
+    """References have 3 taps."""
+    first = request.architecture.blocks[0].sequence
+    return first.name == "short_conv" and first.options["kernel_size"] != 3
 
 
-def _carried_out(
-    executor: Executor, requests: Sequence[EvaluationRequest]
-) -> tuple[float, list[Evaluation]]:
-    """Wall seconds until the last answer, and the answers.
+def _carried_out(executor: Executor, number: int) -> float:
+    """Wall seconds until the last of so many empty requests is answered.
 
     Raises:
         RuntimeError: A request failed.
     """
-    began = time.monotonic()
-    for request in requests:
+    request = EvaluationRequest(
+        architecture=canonicalise(behind_conv(Component(name="attention"), 64)),
+        task=MQARConfig(cells=(Cell(length=256, pairs=16),)),
+        training=PROTOCOL.model_copy(update={"steps": _NOTHING}),
+        seed=RunSeed(campaign=0),
+        to_step=_NOTHING,
+    )
+    began, answered = time.monotonic(), 0
+    for _ in range(number):
         executor.submit(request)
-    answers: list[Evaluation] = []
-    while len(answers) < len(requests):
+    while answered < number:
         for answer in executor.poll(_POLL_SECONDS):
             if isinstance(answer.result, Failure):
                 raise RuntimeError(answer.result.message)
-            answers.append(answer.result)
-    return time.monotonic() - began, answers
+            answered += 1
+    return time.monotonic() - began
 
 
 class _Clock:

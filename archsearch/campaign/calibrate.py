@@ -12,30 +12,35 @@ import shlex
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from archsearch import journal
 from archsearch.campaign.calibration.conclude import conclude
 from archsearch.campaign.calibration.plan import CalibrationPlan, missing, plan_of
 from archsearch.campaign.calibration.records import Calibration, CalibrationRun, Place
-from archsearch.campaign.dispatch import Flights, Landing, WorkerSettings
+from archsearch.campaign.dispatch import Landing, WorkerSettings
 from archsearch.campaign.estimates import score_of
 from archsearch.campaign.launch import LaunchOptions, worker_of
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop
+from archsearch.campaign.runs import RunLoop, keep_run, kept_runs
 from archsearch.errors import ArchsearchError, InputError, StoreError
 from archsearch.execution import executors
 from archsearch.execution.base import Executor
 from archsearch.files import write_atomically
-from archsearch.records import Evaluation, Failure, now_text, seal, unseal
-from archsearch.records.base import checksum
+from archsearch.records import (
+    Evaluation,
+    EvaluationRequest,
+    Failure,
+    now_text,
+    seal,
+    unseal,
+)
 from archsearch.space import CampaignFile
 
 CALIBRATIONS: Final = "calibrations"
 JOURNAL: Final = "runs.jsonl"
 CALIBRATION: Final = "calibration.json"
-
-_POLL_SECONDS = 1.0
 
 
 def folder_of(plan: CalibrationPlan, results: Path) -> Path:
@@ -61,7 +66,7 @@ def read_runs(plan: CalibrationPlan, folder: Path) -> list[CalibrationRun]:
     """
     path = folder / JOURNAL
     runs: dict[Place, CalibrationRun] = {}
-    for number, run in enumerate(journal.read(path, _parsed), 1):
+    for number, run in enumerate(kept_runs(path, CalibrationRun), 1):
         design = plan.designs.get(run.name)
         if run.key != plan.key or design is None or run.digest != design.digest:
             raise StoreError(
@@ -70,22 +75,6 @@ def read_runs(plan: CalibrationPlan, folder: Path) -> list[CalibrationRun]:
             )
         runs[run.place] = run
     return list(runs.values())
-
-
-def _parsed(sealed: dict[str, Any]) -> CalibrationRun:
-    if checksum(sealed["record"]) != sealed["sha256"]:
-        raise ValueError("the checksum does not match")
-    return CalibrationRun.model_validate(sealed["record"])
-
-
-def keep_run(folder: Path, run: CalibrationRun) -> None:
-    """Adds a run durably.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    body = run.model_dump(mode="json")
-    journal.append(folder / JOURNAL, {"sha256": checksum(body), "record": body})
 
 
 def keep(folder: Path, calibration: Calibration) -> None:
@@ -195,7 +184,7 @@ def calibrate(
         return ending
 
 
-class Calibrator:
+class Calibrator(RunLoop[Place]):
     """Makes the runs that are missing; the caller holds the folder's lock.
 
     Args:
@@ -207,6 +196,8 @@ class Calibrator:
         worker: What a worker may use.
     """
 
+    work = "calibration"
+
     def __init__(
         self,
         plan: CalibrationPlan,
@@ -216,22 +207,17 @@ class Calibrator:
         stop: Stop,
         worker: WorkerSettings,
     ) -> None:
+        super().__init__(folder / JOURNAL, executor, observer, stop)
         self._plan = plan
         self._folder = folder
-        self._executor = executor
-        self._observer = observer
-        self._stop = stop
         self._worker = worker
         journal.prepare(folder / JOURNAL, ours=True)
         wanted = set(plan.places)
         runs = read_runs(plan, folder)
         self._runs = {run.place: run for run in runs if run.place in wanted}
         self._waiting = deque(missing(plan, self._runs.values()))
-        self._flights: Flights[Place] = Flights(executor, self._say_retry)
         self._flights.expect(run.evaluation for run in self._runs.values() if run.evaluation)
-        self._began = executor.now()
         self._made = 0
-        self._said_draining = False
 
     def run(self) -> Ending:
         """Trains until nothing is missing, or the user ends it.
@@ -240,19 +226,8 @@ class Calibrator:
             StoreError: A run cannot be kept, or the folder is gone.
             ClusterError: The executor is gone.
         """
-        while True:
-            if self._stop.draining:
-                self._waiting.clear()
-            while self._waiting and not self._flights.full:
-                place = self._waiting.popleft()
-                self._flights.submit(place, self._plan.request(place, self._worker))
-            if not self._flights:
-                break
-            self._collect()
-            if self._stop.cancelled:
-                self._flights.cancel()
-                return Ending(EndKind.CANCELLED, "cancelled by the user")
-            self._observer.update(self._snapshot)
+        if not self._train():
+            return Ending(EndKind.CANCELLED, "cancelled by the user")
         left = len(list(missing(self._plan, self._runs.values())))
         if self._stop.draining and left:
             return Ending(EndKind.DRAINED, "stopped by the user")
@@ -260,19 +235,11 @@ class Calibrator:
             return Ending(EndKind.ABORTED, f"{left} of {len(self._plan.places)} runs failed")
         return Ending(EndKind.FINISHED, f"{len(self._plan.places)} runs done")
 
-    def _say_retry(self, place: Place, failure: Failure) -> None:
-        self._observer.event(f"{place}: {failure.message}; trying again")
+    def _next(self) -> Place | None:
+        return self._waiting.popleft() if self._waiting else None
 
-    def _collect(self) -> None:
-        """Waits about a second for answers."""
-        for landing in self._flights.poll(_POLL_SECONDS):
-            self._take(landing)
-        if self._stop.draining and not self._said_draining:
-            self._said_draining = True
-            running = len(self._flights)
-            self._observer.event(f"draining: {running} running; Ctrl-C again cancels")
-        if not (self._folder / JOURNAL).is_file():
-            raise StoreError(f"{self._folder}: was removed under the running calibration")
+    def _request(self, place: Place) -> EvaluationRequest:
+        return self._plan.request(place, self._worker)
 
     def _take(self, landing: Landing[Place]) -> None:
         place, result = landing.subject, landing.result
@@ -287,7 +254,7 @@ class Calibrator:
             attempts=landing.attempts,
             finished_at=now_text(),
         )
-        keep_run(self._folder, run)
+        keep_run(self._folder / JOURNAL, run)
         self._runs[place] = run
         self._made += 1
         if run.result is None:
@@ -304,10 +271,11 @@ class Calibrator:
             "failed" if run.result is None else run.result.outcome.value
             for run in self._runs.values()
         )
-        spent = self._executor.now() - self._began
-        left = len(self._waiting) + len(self._flights)
+        spent = self._elapsed_seconds
+        waiting = 0 if self._stop.draining else len(self._waiting)
+        left = waiting + len(self._flights)
         return Snapshot(
-            phase="calibration",
+            phase=self.work,
             counts=dict(counts),
             running=tuple(map(str, self._flights.subjects)),
             front=None,

@@ -156,7 +156,7 @@ class Confirmer(Loop):
 
     def _snapshot(self) -> Snapshot:
         front = front_of(self._campaign, self._records.values(), self._confirmations)
-        return self._shown(CONFIRMATION, front, None)
+        return self._shown(CONFIRMATION, front, self._records.values())
 
 
 def _whole_runs(record: TrialRecord) -> list[Evaluation]:

@@ -294,7 +294,8 @@ class Driver(Loop):
     def _snapshot(self) -> Snapshot:
         front = front_of(self._campaign, self._records.values(), self._confirmations)
         phase = "draining" if self._said_draining else self._phase
-        return self._shown(phase, front, self._eta_seconds(self._state()))
+        eta_seconds = self._eta_seconds(self._state())
+        return self._shown(phase, front, self._records.values(), eta_seconds)
 
     def _eta_seconds(self, state: SearchState) -> float | None:
         by_time = (

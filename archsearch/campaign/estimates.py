@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, fmean
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ OWN_SEEDS = 3
 CONFIDENCE = 0.95
 
 _CHUNK = 250
+
+K = TypeVar("K")
 
 Scores = Mapping[int, tuple[float, ...]]
 """Scores of the fresh seeds in the order of the seeds, by the trial's number."""
@@ -106,19 +108,38 @@ def intervals(scores: Scores) -> dict[int, tuple[float, float]]:
     Returns:
         By the trial's number; empty while no design has two seeds.
     """
+    found = {}
+    for number, (variance, degrees) in moderated(scores).items():
+        half = student_quantile(degrees) * math.sqrt(variance / len(scores[number]))
+        mean = fmean(scores[number])
+        found[number] = (max(0.0, mean - half), min(SUCCESS_ACCURACY, mean + half))
+    return found
+
+
+def moderated(scores: Mapping[K, Sequence[float]]) -> dict[K, tuple[float, int]]:
+    """The variance of each design's seeds, moderated by that of all, and its degrees of freedom.
+
+    Returns:
+        Empty while no design has two seeds.
+    """
     squares = {n: sum((v - fmean(vs)) ** 2 for v in vs) for n, vs in scores.items()}
     freedom = sum(len(values) - 1 for values in scores.values())
     if not freedom:
         return {}
     pooled = sum(squares.values()) / freedom
-    found = {}
-    for number, values in scores.items():
-        degrees = PRIOR_SEEDS + len(values) - 1
-        variance = (PRIOR_SEEDS * pooled + squares[number]) / degrees
-        half = student_quantile(degrees) * math.sqrt(variance / len(values))
-        mean = fmean(values)
-        found[number] = (max(0.0, mean - half), min(SUCCESS_ACCURACY, mean + half))
-    return found
+    degrees = {n: PRIOR_SEEDS + len(values) - 1 for n, values in scores.items()}
+    return {n: ((PRIOR_SEEDS * pooled + squares[n]) / d, d) for n, d in degrees.items()}
+
+
+def wilson(hits: float, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927), which holds for shares of 0 and 1, too."""
+    if not of:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    share, whole = hits / of, 1 + z * z / of
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
 
 
 def student_quantile(degrees: int) -> float:

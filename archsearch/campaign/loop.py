@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 
 from archsearch.campaign.config import SETTINGS_FILE, Campaign
+from archsearch.campaign.decisions import decisions
 from archsearch.campaign.dispatch import Arrival, Dispatcher, WorkerSettings
-from archsearch.campaign.progress import Observer, Snapshot, Stop, design_of, name_of
+from archsearch.campaign.progress import (
+    Observer,
+    Snapshot,
+    Stop,
+    design_of,
+    failures_of,
+    name_of,
+)
 from archsearch.errors import StoreError
 from archsearch.execution.base import Executor
 from archsearch.records import Failure, Front, TrialRecord
@@ -89,8 +98,15 @@ class Loop(ABC):
     def _say_retry(self, record: TrialRecord, failure: Failure) -> None:
         self._observer.event(f"{self.label}{name_of(record)}: {failure.message}; trying again")
 
-    def _shown(self, phase: str, front: Front, eta_seconds: float | None) -> Snapshot:
+    def _shown(
+        self,
+        phase: str,
+        front: Front,
+        records: Collection[TrialRecord],
+        eta_seconds: float | None = None,
+    ) -> Snapshot:
         """The state, as far as it is the same everywhere."""
+        members = {row.number for row in front.members}
         spent, slots = self._executor.now() - self._began, self._executor.slots
         busy = self._dispatcher.busy_seconds
         return Snapshot(
@@ -102,4 +118,6 @@ class Loop(ABC):
             elapsed_seconds=self._elapsed_seconds(),
             eta_seconds=eta_seconds,
             core_use=busy / (spent * slots) if spent > 0 else None,
+            decisions=decisions(records, members, self._campaign.file.training.steps),
+            failures=failures_of(records),
         )

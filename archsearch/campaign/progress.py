@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from archsearch.campaign.decisions import Decisions
 from archsearch.canonical import readable
 from archsearch.records import Front, TrialOutcome, TrialRecord
 
@@ -30,6 +32,8 @@ class Snapshot:
         front: The front so far.
         target_trials: The budget; None if there is only a time budget.
         core_use: Share of worker slots that were busy so far.
+        decisions: How races and stops went so far.
+        failures: Why trials failed and how many for each reason, the usual ones first.
     """
 
     phase: str
@@ -40,6 +44,8 @@ class Snapshot:
     elapsed_seconds: float
     eta_seconds: float | None
     core_use: float | None
+    decisions: Decisions | None = None
+    failures: tuple[tuple[str, int], ...] = ()
 
 
 class Observer(Protocol):
@@ -76,6 +82,13 @@ def name_of(record: TrialRecord) -> str:
 def design_of(record: TrialRecord) -> str:
     """The design in one line; empty where nothing was drawn yet."""
     return "" if record.architecture is None else readable(record.architecture)
+
+
+def failures_of(records: Iterable[TrialRecord]) -> tuple[tuple[str, int], ...]:
+    """Why trials failed and how many for each reason, the usual ones first."""
+    failed = (record.failure for record in records)
+    texts = (f"{f.kind.value}: {f.message}" for f in failed if f is not None)
+    return tuple(Counter(texts).most_common())
 
 
 def told_line(record: TrialRecord) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.decisions import Decisions, decisions
 from archsearch.campaign.front import front_of
+from archsearch.campaign.progress import failures_of
 from archsearch.campaign.table import Cell, extra, rows
 from archsearch.errors import StoreError
 from archsearch.records import Confirmation, Front, TrialRecord
@@ -49,11 +49,9 @@ class Reading(NamedTuple):
         return decisions(self.records, members, self.campaign.file.training.steps)
 
     @property
-    def failures(self) -> list[tuple[str, int]]:
+    def failures(self) -> tuple[tuple[str, int], ...]:
         """Why trials failed and how many for each reason, the usual ones first."""
-        failed = (record.failure for record in self.records)
-        texts = (f"{f.kind.value}: {f.message}" for f in failed if f is not None)
-        return Counter(texts).most_common()
+        return failures_of(self.records)
 
     def table(self) -> list[dict[str, Cell]]:
         """A row for each record by its number, all with the same columns; see ``table.rows``."""

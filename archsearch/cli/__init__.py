@@ -23,11 +23,13 @@ from archsearch.errors import ArchsearchError, suggestion
 
 COMMANDS = (
     "run", "resume", "confirm", "status", "watch", "front", "show", "report", "table", "compare",
-    "export", "scale", "replay", "train", "space", "calibrate", "mixers", "bench",
+    "explain", "export", "scale", "replay", "train", "space", "calibrate", "mixers", "bench",
 )  # fmt: skip
 """In the order of the help."""
 
-_LONG = frozenset(("run", "resume", "confirm", "watch", "train", "space", "calibrate", "bench"))
+_LONG = frozenset(
+    ("run", "resume", "confirm", "watch", "explain", "train", "space", "calibrate", "bench")
+)
 """Commands that run for more than a moment."""
 
 INTERRUPTED = 130

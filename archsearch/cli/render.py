@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
+from archsearch.cli._decisions import decision_pairs
 from archsearch.cli._front_rows import (
     COLUMNS_OF_LIVE,
     confirmed_of,
@@ -21,7 +22,7 @@ from archsearch.cli._front_rows import (
     live_row,
 )
 from archsearch.cli._picture import Role, cost_label, picture, trained_references
-from archsearch.cli._text import Column, aligned, duration, plain, width
+from archsearch.cli._text import Column, aligned, duration, plain, sparkline, width
 from archsearch.objectives import LEAST_GAP
 from archsearch.records import Front, FrontRow, TrialOutcome
 
@@ -34,6 +35,8 @@ _LEAST_FOLDED = 22
 _LEAST_BELOW = 60
 """Narrower than this, words that may stand below a table do."""
 _NUM_MESSAGES = 4
+_NUM_REASONS = 2
+_MOST_VOLUMES = 24
 _SECONDS_BETWEEN_LOOKS = 0.2
 _STYLES = {
     Role.AXIS: "dim",
@@ -247,6 +250,7 @@ class LiveProgress:
         self._stream = stream or sys.stdout
         self._messages: list[str] = []
         self._snapshot: Snapshot | None = None
+        self._hypervolumes: list[float] = []
         self._look: Callable[[], Snapshot] | None = None
         self._next_look = 0.0
         self._live: Any = None
@@ -269,7 +273,7 @@ class LiveProgress:
         self._look = look
         if self._live is not None and time.monotonic() >= self._next_look:
             began = time.monotonic()
-            self._snapshot = look()
+            self._take(look())
             self._draw()
             # of a long campaign even a look takes long: a twentieth of the time at most
             now = time.monotonic()
@@ -288,10 +292,18 @@ class LiveProgress:
         """Leaves the last view on the screen."""
         if self._live is not None:
             if self._look is not None:
-                self._snapshot = self._look()
+                self._take(self._look())
                 self._draw()
             self._live.stop()
             self._live = None
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        front = snapshot.front
+        if front is None or front.hypervolume is None:
+            return
+        if front.hypervolume not in self._hypervolumes[-1:]:
+            self._hypervolumes = [*self._hypervolumes, front.hypervolume][-_MOST_VOLUMES:]
 
     def _draw(self) -> None:
         if self._live is not None:
@@ -305,8 +317,9 @@ class LiveProgress:
         parts: list[RenderableType] = [Text(self._title, style="bold")] if self._title else []
         left = max(3, height - 4 - len(self._messages))
         if self._snapshot is not None:
-            parts.append(Text("\n".join(progress_lines(self._snapshot))))
-            left -= 3
+            lines = progress_lines(self._snapshot, self._hypervolumes)
+            parts.append(Text("\n".join(lines)))
+            left -= len(lines)
             running = self._snapshot.running[: max(1, left // 3)]
             parts += [_cut(f"  {line}", "dim") for line in running]
             left -= len(running) + 3
@@ -323,8 +336,13 @@ def _cut(text: str, style: str) -> RenderableType:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def progress_lines(snapshot: Snapshot) -> list[str]:
-    """The state in words: how far, how long, how it goes."""
+def progress_lines(snapshot: Snapshot, hypervolumes: Sequence[float] = ()) -> list[str]:
+    """The state in words: how far, how long, how it goes.
+
+    Args:
+        snapshot: The state.
+        hypervolumes: Of this state and those before it, drawn beside the number.
+    """
     counts = snapshot.counts
     done = sum(n for outcome, n in counts.items() if TrialOutcome(outcome).was_evaluated)
     target = "" if snapshot.target_trials is None else f" of {snapshot.target_trials:,}"
@@ -342,7 +360,12 @@ def progress_lines(snapshot: Snapshot) -> list[str]:
     }
     lines = [", ".join(times), ", ".join(f"{value:,} {key}" for key, value in shown.items())]
     if snapshot.front is not None and snapshot.front.hypervolume is not None:
-        lines.append(f"hypervolume {snapshot.front.hypervolume:.4f}")
+        highest = max(hypervolumes, default=0.0) or 1.0
+        drawn = sparkline([value / highest for value in hypervolumes])
+        lines.append(f"hypervolume {snapshot.front.hypervolume:.4f} {drawn}".rstrip())
+    if snapshot.decisions is not None:
+        lines += [f"{title}: {text}" for title, text in decision_pairs(snapshot.decisions)]
+    lines += [f"failed: {times} x {reason}" for reason, times in snapshot.failures[:_NUM_REASONS]]
     return lines
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from archsearch.campaign.config import Campaign
+    from archsearch.campaign.decisions import Decisions
     from archsearch.campaign.reading import Reading
     from archsearch.records import TrialRecord
 
@@ -22,11 +23,12 @@ def status(directory: Directory, as_json: AsJson = False) -> None:
     from archsearch.campaign.reading import read
     from archsearch.cli import render
 
-    facts = _facts(read(directory), directory)
+    reading = read(directory)
+    facts = _facts(reading, directory)
     if as_json:
         render.print_json(facts)
     else:
-        render.print_block(str(directory), _pairs(facts))
+        render.print_block(str(directory), _pairs(facts, reading.decisions))
 
 
 def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
@@ -128,7 +130,8 @@ def _ending(campaign: Campaign, trials: Sequence[TrialRecord], elapsed_seconds: 
     return decision.reason if decision.action is Action.FINISH and not running else ""
 
 
-def _pairs(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _pairs(facts: dict[str, Any], decisions: Decisions) -> list[tuple[str, str]]:
+    from archsearch.cli._decisions import decision_pairs
     from archsearch.cli._text import accuracy, count, duration
 
     phase = {
@@ -159,7 +162,7 @@ def _pairs(facts: dict[str, Any]) -> list[tuple[str, str]]:
     pairs.append(("time", spent))
     if facts["time_budget_minutes"] is not None:
         pairs.append(("time budget", duration(60 * facts["time_budget_minutes"])))
-    pairs += _decision_pairs(facts["decisions"])
+    pairs += decision_pairs(decisions)
     for failure in facts["failures"][:_NUM_REASONS]:
         pairs.append(("failed", f"{failure['trials']} x {failure['reason']}"))
     if facts["resume"]:
@@ -181,24 +184,3 @@ def _confirmation_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
         spent = duration(found["wall_seconds"])
         text += f" ({count(found['seeds'], 'fresh seed')} in {spent})"
     return [("confirmation", text)]
-
-
-def _decision_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
-    from archsearch.cli._text import count, share
-
-    pairs = []
-    for ended, wrong, title, what in (
-        ("lost", "wrong_choices", "races", "lost their race"),
-        ("stopped", "wrongful_stops", "stopped", "were stopped"),
-    ):
-        if not found[ended]:
-            continue
-        text = f"{count(found[ended], 'run')} {what}"
-        rate = found[wrong]
-        if rate["of"]:
-            between = f"95%: {share(rate['low'])} to {share(rate['high'])}"
-            text += f"; of {rate['of']} finished all the same {rate['number']} wrongly ({between})"
-        pairs.append((title, text))
-    if found["steps_saved"]:
-        pairs.append(("steps saved", f"{share(found['saved'])} by races and stops"))
-    return pairs

@@ -80,4 +80,6 @@ def _snapshot(reading: Reading, *, is_driven: bool) -> Snapshot:
         elapsed_seconds=reading.elapsed_seconds + reading.confirm_seconds,
         eta_seconds=None,
         core_use=None,
+        decisions=reading.decisions,
+        failures=reading.failures,
     )

@@ -13,11 +13,14 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from archsearch.architecture import Component
+
+CONVOLUTIONS: Final = frozenset({"convolution", "gated convolution"})
+"""Families that a design is named by only where it has no other."""
 
 
 class Citation(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from archsearch.campaign.confirmation import terms_of
-from archsearch.campaign.estimates import by_trial
+from archsearch.campaign.estimates import by_trial, wilson
 from archsearch.campaign.reading import Reading
 from archsearch.campaign.standing import losses, split, stand
 from archsearch.canonical import readable
@@ -19,8 +19,6 @@ from archsearch.records import Confirmation, Front, FrontRow, TrialOutcome, Tria
 
 MOST_POINTS = 200
 """Of the hypervolume over time, and of designs in parallel coordinates besides the members."""
-
-_WILSON = 1.959963984540054
 
 
 def facts_of(reading: Reading) -> dict[str, Any]:
@@ -149,7 +147,7 @@ def _cells(record: TrialRecord, confirmations: Sequence[Confirmation]) -> list[d
     for cells in zip(*tests, strict=True):
         queries = sum(cell.queries for cell in cells) + diverged * cells[0].queries
         right = sum(cell.accuracy * cell.queries for cell in cells)
-        low, high = _wilson(right, queries)
+        low, high = wilson(right, queries)
         found.append(
             {
                 "label": cells[0].label,
@@ -162,16 +160,6 @@ def _cells(record: TrialRecord, confirmations: Sequence[Confirmation]) -> list[d
             }
         )
     return found
-
-
-def _wilson(right: float, of: int) -> tuple[float, float]:
-    if not of:
-        return 0.0, 1.0
-    share, z = right / of, _WILSON
-    middle = share + z * z / (2 * of)
-    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    whole = 1 + z * z / of
-    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
 
 
 def _run(record: TrialRecord, number: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archsearch.storage.importance import read_importances
 from archsearch.storage.read import (
     read_confirm_seconds,
     read_confirmations,
@@ -20,6 +21,7 @@ __all__ = [
     "read_confirm_seconds",
     "read_confirmations",
     "read_elapsed_seconds",
+    "read_importances",
     "read_records",
     "redacted",
     "url_problems",

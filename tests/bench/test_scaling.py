@@ -2,14 +2,30 @@ from __future__ import annotations
 
 import pytest
 
-from archsearch.bench.scaling import Setting, _EmptyCampaign, _Requests, _result, _Turn
+from archsearch.bench import scaling
+from archsearch.bench.scaling import Setting, _EmptyCampaign, _EmptyRequests, _result, _Turn
 
 
-def test_a_turn_trains_and_asks_for_nothing() -> None:
-    wall, seconds, rate = _Requests((Setting("serial", 1), 2))()
+def test_a_turn_runs_a_campaign_that_trains() -> None:
+    wall, seconds = scaling._TrainingCampaign((Setting("serial", 1), 3))()
+    # two trials and none of the six references, which are begun only
     assert len(seconds) == 2
     assert 0 < sum(seconds) < wall
-    assert rate > 10
+
+
+def test_a_campaign_whose_trials_were_not_all_trained_is_no_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = "kernel_size: {choice: [4]}"  # the second trial is the first again
+    text = scaling._TRAINING_CAMPAIGN
+    whole = text[text.index("kernel_size") : text.index("}}") + 1]
+    monkeypatch.setattr(scaling, "_TRAINING_CAMPAIGN", text.replace(whole, few))
+    with pytest.raises(RuntimeError, match="1 of 2 trials were trained"):
+        scaling._TrainingCampaign((Setting("serial", 1), 3))()
+
+
+def test_a_turn_asks_for_nothing() -> None:
+    assert _EmptyRequests(Setting("serial", 1))() > 10
 
 
 def test_a_turn_runs_an_empty_campaign() -> None:

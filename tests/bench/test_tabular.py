@@ -500,6 +500,13 @@ def test_the_command_records_shows_and_packs(
     members = len(load_table(folder).card.front)
     assert re.search(rf"^front: +{members} members: \d", shown, re.M)
     assert "score" in shown
+    # nothing is trained again because the journal is gone
+    (folder / JOURNAL).unlink()
+    assert main(command) == 0
+    again, told = capsys.readouterr()
+    assert (again, told) == (shown + f"table: {folder}\n", "")
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == plan.runs
 
 
 def test_a_folder_without_a_space_is_an_error(

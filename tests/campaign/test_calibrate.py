@@ -22,7 +22,6 @@ from archsearch.campaign.calibrate import (
     caution,
     folder_of,
     keep,
-    keep_run,
     read_calibration,
     read_runs,
 )
@@ -33,6 +32,7 @@ from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.launch import LaunchOptions
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import Ending, EndKind, Stop
+from archsearch.campaign.runs import keep_run
 from archsearch.errors import CampaignHeldError, InputError, StoreError
 from archsearch.evaluate import evaluate
 from archsearch.execution.base import Answer
@@ -199,7 +199,7 @@ def test_runs_of_another_calibration_are_refused(calm: Path, tmp_path: Path) -> 
     with pytest.raises(StoreError, match=r":1: is a run of another calibration"):
         read_runs(other, calm)
     run = read_runs(plan(), calm)[0].model_copy(update={"digest": "0" * 16})
-    keep_run(tmp_path, run)
+    keep_run(tmp_path / JOURNAL, run)
     with pytest.raises(StoreError, match="another calibration"):
         read_runs(plan(), tmp_path)
 

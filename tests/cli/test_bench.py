@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from archsearch.bench import _subjects, scaling
+from archsearch.tasks.mqar import Cell
+
 from .conftest import Ran
 
 Cli = Callable[..., Ran]
@@ -50,6 +53,34 @@ def test_data(cli: Cli) -> None:
     assert found["settings"]["batch_tokens"] == 64
     assert found["cells"][0]["batch"] == 4
     assert "sequences/s" in cli("bench", "data", "--cell", "16,2", "--repeats", 1).out
+
+
+def test_verdict(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = (Cell(length=16, pairs=2), Cell(length=32, pairs=4))
+    small = {"steps": 4, "batch_tokens": 64, "eval_every": 2, "validation_queries": 16}
+    monkeypatch.setattr(_subjects, "PROTOCOL", _subjects.PROTOCOL.model_copy(update=small))
+    monkeypatch.setattr(_subjects, "FOUR", cells[:1])
+    monkeypatch.setattr(_subjects, "FIVE", cells)
+    ran = cli("bench", "verdict", "attention, d = 32", "--seeds", 1, "--json")
+    assert ran.code == 0
+    found = json.loads(ran.out)
+    assert found["settings"]["training"]["steps"] == 4
+    assert [v["cells"] for v in found["verdicts"]] == ["1 cells to 16", "2 cells to 32"]
+    assert [v["solved"] for v in found["verdicts"]] == [0, 0]
+    assert ran.err.splitlines()[0] == "attention, d = 32, 1 cells to 16: 0 of 1 seeds solved it"
+    assert "0 of 1" in cli("bench", "verdict", "attention, d = 32", "--seeds", 1).out
+
+
+@pytest.mark.slow
+def test_scaling(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "SETTINGS", (scaling.Setting("serial", 1),))
+    ran = cli("bench", "scaling", "--steps", 2, "--repeats", 1, "--json")
+    assert ran.code == 0
+    (row,) = json.loads(ran.out)["executors"]
+    assert (row["executor"], row["workers"], row["speedup"]) == ("serial", 1, 1.0)
+    assert 0 < row["overhead"] < 1
+    assert row["requests_per_second"] > 1
+    assert "ms a trial" in cli("bench", "scaling", "--steps", 2, "--repeats", 1).out
 
 
 def test_a_study_of_protocols(cli: Cli, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from archsearch.campaign.decisions import Decisions, share
 from archsearch.campaign.driver import Snapshot
 from archsearch.campaign.front import build_front
 from archsearch.cli._front_rows import front_columns, front_rows
@@ -211,6 +212,8 @@ def _snapshot(front: Front | None) -> Snapshot:
         elapsed_seconds=65.0,
         eta_seconds=600.0,
         core_use=0.97,
+        decisions=Decisions(7, share(1, 2), 3, share(0, 0), 600, 300),
+        failures=(("error: ValueError: no", 2), ("timeout: too long", 1), ("lost: gone", 1)),
     )
 
 
@@ -250,7 +253,11 @@ def test_progress_on_a_terminal(
     for expected in (
         "search: 5 of 10 trials, 1 min 05 s, 10 min 00 s to go, 97% of the slots busy",
         "2 running, 1 solved, 3 finished, 1 failed, 2 infeasible",
-        "hypervolume",
+        f"hypervolume {front.hypervolume:.4f} █",
+        "races: 7 runs lost their race; of 2 finished all the same 1 wrongly",
+        "stopped: 3 runs were stopped",
+        "failed: 2 x error: ValueError: no",
+        "failed: 1 x timeout: too long",
         "0.994",
         "> trial 2: [solved]",
     ):

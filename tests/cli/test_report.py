@@ -15,7 +15,7 @@ import pytest
 
 import archsearch
 from archsearch.report import page_of
-from archsearch.report.facts import _wilson, facts_of
+from archsearch.report.facts import facts_of
 from archsearch.space import loads
 
 from .conftest import CAMPAIGN, Ran, build, reference_records, trial_records
@@ -82,13 +82,6 @@ def test_facts_are_those_of_the_front(campaign: Path) -> None:
     assert {line["number"] for line in facts["parallel"]} == {
         row.number for row in (*front.members, *front.dominated)
     }
-
-
-def test_the_interval_of_a_share() -> None:
-    # Newcombe 1998, table I, method 3: 81 of 263, and 0 of 20
-    assert _wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert _wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-    assert _wilson(0, 0) == (0.0, 1.0)
 
 
 def test_the_page_stands_alone(campaign: Path) -> None:

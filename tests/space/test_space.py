@@ -377,7 +377,7 @@ class TestCampaignFile:
         assert file.title == ""
         assert file.objectives == ("accuracy", "flops")
         assert file.constraints == ()
-        assert file.training.steps == 1000
+        assert file.training.steps == 2400
         assert (file.search.sampler, file.search.trials, file.search.seed) == ("tpe", 50, 0)
         assert file.task.test_cells == file.task.cells
 

@@ -7,9 +7,7 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from pydantic import Field
-
-from archsearch.records import Evaluation, Failure, RunOutcome
+from archsearch.campaign.runs import KeptRun
 from archsearch.records.base import Record
 
 
@@ -47,46 +45,19 @@ class Place(NamedTuple):
         return f"{self.name}, rate {self.learning_rate:g}, seed {self.seed + 1}"
 
 
-class CalibrationRun(Record):
-    """One run and what came of it: an evaluation or a failure.
+class CalibrationRun(KeptRun):
+    """One run of a calibration.
 
     Attributes:
-        key: Of the calibration.
         name: The reference's.
-        digest: The design's.
-        seed: Index of the seed, from 0.
-        attempts: Requests sent, retries included.
     """
 
-    schema_version: Literal[1] = 1
-    key: str
     name: str
-    digest: str
-    learning_rate: float
-    seed: int = Field(ge=0)
-    evaluation: Evaluation | None = None
-    failure: Failure | None = None
-    attempts: int = 1
-    finished_at: str = ""
 
     @property
     def place(self) -> Place:
         """Where it stands in the plan."""
         return Place(self.name, self.learning_rate, self.seed)
-
-    @property
-    def result(self) -> Evaluation | None:
-        """What it says of the design; nothing if our code, the machine or its memory failed."""
-        if self.evaluation is None or self.evaluation.outcome is RunOutcome.OOM:
-            return None
-        return self.evaluation
-
-    @property
-    def problem(self) -> str:
-        """Why there is no result."""
-        if self.failure is not None:
-            return self.failure.message
-        return "did not fit into the worker's memory" if self.result is None else ""
 
 
 class CalibrationRow(Record):

@@ -29,7 +29,7 @@ BatchTokens = Annotated[
         "--tokens",
         min=4,
         max=2**24,
-        help="Of a batch; 4,096, as in the shipped spaces, unless given.",
+        help="Of a batch; 2,048, as in the shipped spaces, unless given.",
         show_default=False,
     ),
 ]

@@ -36,17 +36,20 @@ def tabular(
     from archsearch.bench import tabular as bench
     from archsearch.cli import render
 
-    plan = bench.plan_of(directory)
-    if workers:
+    if (card := _recorded(directory)) is not None:
+        packed, failed = True, 0
+    else:
+        plan = bench.plan_of(directory)
         names = {design.key: design.design for design in plan.designs}
-        for row in bench.record(plan, directory, workers=workers, limit=limit):
+        runs = bench.record(plan, directory, workers=workers, limit=limit) if workers else ()
+        for row in runs:
             print(f"{names[row.key]} {_progress(row)}", file=sys.stderr)
-    rows = bench.read(plan, directory)
-    card = bench.card_of(plan, rows)
-    packed = pack or (card.complete and workers > 0)
-    if packed:
-        card = bench.pack(plan, directory)
-    failed = bench.failures(rows)
+        rows = bench.read(plan, directory)
+        card = bench.card_of(plan, rows)
+        packed = pack or (card.complete and workers > 0)
+        if packed:
+            card = bench.pack(plan, directory)
+        failed = bench.failures(rows)
     if as_json:
         state = {"complete": card.complete, "packed": packed, "failed": failed}
         render.print_json({**state, **card.model_dump(mode="json")})
@@ -57,6 +60,17 @@ def tabular(
     if packed:
         missing = "" if card.complete else f" ({card.expected - card.runs:,} runs are missing)"
         print(f"table: {directory}{missing}")
+
+
+def _recorded(directory: Path) -> Card | None:
+    """The card of a complete table whose journal is gone: there is nothing left to run."""
+    from archsearch.bench.table import CARD, load_table
+    from archsearch.bench.tabular import JOURNAL
+
+    if (directory / JOURNAL).exists() or not (directory / CARD).is_file():
+        return None
+    card = load_table(directory).card
+    return card if card.complete else None
 
 
 def _progress(row: RunRow) -> str:

@@ -1,0 +1,224 @@
+"""Carries an explanation out and keeps it beside the campaign, whose study is only read.
+
+<campaign>/explain/
+    runs.jsonl         every run that ended, one sealed line each, synced before the next begins
+    explanation.json   what they say
+    lock               of the process that is at work
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from archsearch import journal
+from archsearch.campaign.dispatch import Landing, WorkerSettings
+from archsearch.campaign.estimates import score_of
+from archsearch.campaign.explanation.conclude import conclude
+from archsearch.campaign.explanation.plan import Evidence, ExplainPlan
+from archsearch.campaign.explanation.records import EditRun, Explanation, Importance, Place
+from archsearch.campaign.launch import LaunchOptions, worker_of
+from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop
+from archsearch.campaign.reading import Reading
+from archsearch.campaign.runs import RunLoop, keep_run, kept_runs
+from archsearch.errors import InputError, StoreError
+from archsearch.execution import executors
+from archsearch.execution.base import Executor
+from archsearch.files import write_atomically
+from archsearch.records import Evaluation, EvaluationRequest, Failure, now_text, seal
+from archsearch.storage import read_importances
+
+FOLDER: Final = "explain"
+JOURNAL: Final = "runs.jsonl"
+EXPLANATION: Final = "explanation.json"
+
+
+def folder_of(reading: Reading) -> Path:
+    """Where a campaign's explanation is kept."""
+    return reading.campaign.directory / FOLDER
+
+
+def read_runs(plan: ExplainPlan, folder: Path) -> list[EditRun]:
+    """The last of each run that is kept; of designs that are edits no more, too.
+
+    Raises:
+        StoreError: A line is damaged, or of another campaign file.
+    """
+    path = folder / JOURNAL
+    runs = {}
+    for number, run in enumerate(kept_runs(path, EditRun), 1):
+        if run.key != plan.key:
+            raise StoreError(f"{path}:{number}: is of another campaign; remove the file")
+        runs[run.where] = run
+    return list(runs.values())
+
+
+def explanation_of(reading: Reading, plan: ExplainPlan) -> Explanation:
+    """What is known so far, from what is kept.
+
+    Raises:
+        StoreError: The study or the journal is damaged.
+    """
+    campaign = reading.campaign
+    trained = {r.number for r in reading.records if r.reference is None and r.outcome.was_trained}
+    shares = read_importances(campaign.storage_url, campaign.settings.study, trained)
+    importances = [Importance(name=name, share=share) for name, share in shares.items()]
+    runs = [run for run in read_runs(plan, folder_of(reading)) if run.digest in plan.designs]
+    return conclude(reading, plan, runs, importances)
+
+
+def explain(
+    reading: Reading,
+    plan: ExplainPlan,
+    how: LaunchOptions,
+    observer: Observer,
+    stop: Stop,
+    *,
+    on_started: Callable[[], None] = lambda: None,
+) -> Ending:
+    """Trains members and edits until none is missing or the time is over, and keeps the outcome.
+
+    Args:
+        reading: The campaign's.
+        plan: What is to be trained.
+        how: Executor and its options.
+        observer: Is told what happens.
+        stop: How the user ends it.
+        on_started: Called when the executor runs: Ray sets signal handlers, ours come after.
+
+    Raises:
+        CampaignHeldError: Another process explains this campaign.
+        ClusterError: The executor cannot be started or is gone.
+        InputError: The folder cannot be made.
+        StoreError: The folder is damaged or not writable.
+    """
+    folder = folder_of(reading)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
+    with CampaignLock(folder):
+        done = [run for run in read_runs(plan, folder) if run.result is not None]
+        if not any(Evidence(plan, done).missing()):
+            ending = Ending(EndKind.FINISHED, "all runs were made before")
+        else:
+            with executors.get(how.executor)(how.options) as executor:
+                on_started()
+                worker = worker_of(how, executor.slots)
+                ending = Explainer(plan, folder, executor, observer, stop, worker).run()
+        _keep(folder / EXPLANATION, explanation_of(reading, plan))
+        return ending
+
+
+def _keep(path: Path, explanation: Explanation) -> None:
+    try:
+        write_atomically(path, seal(explanation) + "\n")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+class Explainer(RunLoop[Place]):
+    """Makes the runs that are missing; the caller holds the folder's lock.
+
+    Args:
+        plan: What is to be trained.
+        folder: Exists.
+        executor: Carries out requests.
+        observer: Is told what happens.
+        stop: How the user ends it.
+        worker: What a worker may use.
+    """
+
+    work = "explanation"
+
+    def __init__(
+        self,
+        plan: ExplainPlan,
+        folder: Path,
+        executor: Executor,
+        observer: Observer,
+        stop: Stop,
+        worker: WorkerSettings,
+    ) -> None:
+        super().__init__(folder / JOURNAL, executor, observer, stop)
+        self._plan = plan
+        self._worker = worker
+        journal.prepare(folder / JOURNAL, ours=True)
+        # what failed before is tried again
+        self._runs = [run for run in read_runs(plan, folder) if run.result is not None]
+        self._flights.expect(run.evaluation for run in self._runs if run.evaluation)
+        self._made = 0
+
+    def run(self) -> Ending:
+        """Trains until nothing is missing, the time is over, or the user ends it.
+
+        Raises:
+            StoreError: A run cannot be kept, or the folder is gone.
+            ClusterError: The executor is gone.
+        """
+        if not self._train():
+            return Ending(EndKind.CANCELLED, "cancelled by the user")
+        left = len(self._missing())
+        if left and self._stop.draining:
+            return Ending(EndKind.DRAINED, "stopped by the user")
+        if left:
+            return Ending(
+                EndKind.FINISHED, f"{self._plan.minutes:g} minutes spent; {left} runs left"
+            )
+        return Ending(EndKind.FINISHED, "every edit was trained")
+
+    def _missing(self) -> list[Place]:
+        return list(Evidence(self._plan, self._runs).missing())
+
+    def _next(self) -> Place | None:
+        if self._elapsed_seconds >= 60 * self._plan.minutes:
+            return None
+        flying = set(self._flights.subjects)
+        return next((place for place in self._missing() if place not in flying), None)
+
+    def _request(self, place: Place) -> EvaluationRequest:
+        return self._plan.request(place, self._worker)
+
+    def _take(self, landing: Landing[Place]) -> None:
+        place, result = landing.subject, landing.result
+        run = EditRun(
+            key=self._plan.key,
+            digest=place.digest,
+            learning_rate=place.learning_rate,
+            seed=place.seed,
+            evaluation=result if isinstance(result, Evaluation) else None,
+            failure=result if isinstance(result, Failure) else None,
+            attempts=landing.attempts,
+            finished_at=now_text(),
+        )
+        keep_run(self._journal, run)
+        self._runs.append(run)
+        self._made += 1
+        if run.result is None:
+            self._observer.event(f"{place} failed: {run.problem}")
+        else:
+            score = score_of(run.result)
+            self._observer.event(f"{place}: accuracy {score:.3f}, {run.result.seconds:.0f} s")
+
+    def _snapshot(self) -> Snapshot:
+        counts = Counter(
+            "failed" if run.result is None else run.result.outcome.value for run in self._runs
+        )
+        missing, spent = len(self._missing()), self._elapsed_seconds
+        # what is left of the time, or of the work
+        left = 60 * self._plan.minutes - spent
+        if self._made:
+            left = min(left, missing * spent / self._made)
+        return Snapshot(
+            phase=self.work,
+            counts=dict(counts),
+            running=tuple(map(str, self._flights.subjects)),
+            front=None,
+            target_trials=len(self._runs) + missing,
+            elapsed_seconds=spent,
+            eta_seconds=max(0.0, left),
+            core_use=None,
+        )

@@ -1,0 +1,1 @@
+"""Why designs are on the front: minimal edits of them, trained; and statistics of the search."""

@@ -1,0 +1,210 @@
+"""What is to be trained to explain a front, in which order: a pure function of what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from archsearch.architecture import Architecture
+from archsearch.campaign.dispatch import WorkerSettings
+from archsearch.campaign.estimates import score_of
+from archsearch.campaign.explanation.edits import Edit, edits
+from archsearch.campaign.explanation.records import EditRun, Place
+from archsearch.campaign.race import mean_log_probability
+from archsearch.campaign.reading import Reading
+from archsearch.costs import Price
+from archsearch.errors import InputError
+from archsearch.objectives import capped_accuracy
+from archsearch.records import Evaluation, EvaluationRequest, RunOutcome, RunSeed
+from archsearch.space import CampaignFile
+
+DEFAULT_SEEDS: Final = 3
+DEFAULT_MINUTES: Final = 30.0
+
+FALL: Final = 0.05
+"""What an edit may lose at its member's rate before the others are tried, too: it may want one."""
+
+
+class Subject(NamedTuple):
+    """A member of the front and what is changed about it.
+
+    Attributes:
+        number: The trial's.
+        learning_rate: At which it was scored.
+    """
+
+    number: int
+    architecture: Architecture
+    price: Price
+    learning_rate: float
+    edits: tuple[Edit, ...]
+
+
+class _Design(NamedTuple):
+    """Something to train: a member or an edit of one; of several, if they come to the same.
+
+    Attributes:
+        origin: The digest of the member that an edit is of.
+    """
+
+    text: str
+    architecture: Architecture
+    learning_rate: float
+    origin: str | None = None
+
+
+class ExplainPlan(NamedTuple):
+    """What is to be trained.
+
+    Attributes:
+        file: The campaign's.
+        seed: Of all random streams.
+        subjects: The knee first, then the most accurate.
+        seeds: Of each design.
+        minutes: After which no run is begun any more.
+    """
+
+    file: CampaignFile
+    seed: int
+    subjects: tuple[Subject, ...]
+    seeds: int = DEFAULT_SEEDS
+    minutes: float = DEFAULT_MINUTES
+
+    @property
+    def key(self) -> str:
+        """Of all that the runs depend on beside design, rate and seed."""
+        return self.file.digest
+
+    @property
+    def designs(self) -> dict[str, _Design]:
+        """By digest, each member before its edits."""
+        members = {
+            s.architecture.digest: _Design(f"trial {s.number}", s.architecture, s.learning_rate)
+            for s in self.subjects
+        }
+        found: dict[str, _Design] = {}
+        for s in self.subjects:
+            digest = s.architecture.digest
+            found.setdefault(digest, members[digest])
+            for edit in s.edits:
+                text = f"trial {s.number}, {edit.text}"
+                design = _Design(text, edit.architecture, s.learning_rate, digest)
+                found.setdefault(edit.digest, members.get(edit.digest, design))
+        return found
+
+    def request(self, place: Place, worker: WorkerSettings) -> EvaluationRequest:
+        """The whole run, from its first step to success or to the end of the budget."""
+        training = self.file.training.model_copy(update={"learning_rate": place.learning_rate})
+        return EvaluationRequest(
+            architecture=self.designs[place.digest].architecture,
+            task=self.file.task,
+            training=training,
+            seed=RunSeed.of_design(self.seed, place.digest, place.seed),
+            to_step=training.steps,
+            threads=worker.threads,
+            memory_limit_bytes=worker.memory_limit_bytes,
+            device=worker.device,
+        )
+
+
+def plan_of(
+    reading: Reading, *, seeds: int = DEFAULT_SEEDS, minutes: float = DEFAULT_MINUTES
+) -> ExplainPlan:
+    """What explains a campaign's front.
+
+    Raises:
+        InputError: The front is empty.
+    """
+    campaign, front = reading.campaign, reading.front
+    if not front.members:
+        raise InputError(f"{campaign.directory}: the front is empty; there is nothing to explain")
+    records = {record.number: record for record in reading.records}
+    # a short budget explains those first that are asked for first
+    members = sorted(front.members, key=lambda m: (m.number != front.knee, -m.accuracy, m.cost))
+    subjects = []
+    for member in members:
+        record = records[member.number]
+        assert record.architecture is not None
+        assert record.price is not None
+        assert record.scored is not None
+        found = edits(campaign.file, record.architecture)
+        rate = record.scored.learning_rate
+        subjects.append(
+            Subject(record.number, record.architecture, record.price, rate, tuple(found))
+        )
+    return ExplainPlan(campaign.file, campaign.settings.seed, tuple(subjects), seeds, minutes)
+
+
+class Evidence:
+    """The runs of a plan, by design.
+
+    Args:
+        plan: What is to be trained.
+        runs: Those that have ended, in any order; of a run that was repeated the last counts.
+    """
+
+    def __init__(self, plan: ExplainPlan, runs: Iterable[EditRun]) -> None:
+        self._plan = plan
+        self._designs = plan.designs
+        self._runs = {run.where: run for run in runs}
+
+    def result(self, digest: str, rate: float, seed: int) -> Evaluation | None:
+        """What a run says; None if there is none, or it failed."""
+        run = self._runs.get((digest, rate, seed))
+        return None if run is None else run.result
+
+    def rates(self, digest: str) -> tuple[float, ...] | None:
+        """The rates at which its first seed is trained, its own first; None if not known yet.
+
+        Those of the space if the design falls far behind its member at the member's rate.
+        """
+        design = self._designs[digest]
+        own = (design.learning_rate,)
+        others = tuple(r for r in self._plan.file.search.learning_rates if r not in own)
+        if design.origin is None or not others:
+            return own
+        places = ((digest, *own, 0), (design.origin, *own, 0))
+        if any(place not in self._runs for place in places):
+            return None
+        mine, member = (self.result(*place) for place in places)
+        if mine is None or member is None or score_of(mine) >= score_of(member) - FALL:
+            return own
+        return (*own, *others)
+
+    def best_rate(self, digest: str) -> float | None:
+        """Of those tried with the first seed, by validation; None before all of them were."""
+        rates = self.rates(digest)
+        if rates is None or any((digest, rate, 0) not in self._runs for rate in rates):
+            return None
+        tried = [r for r in rates if self.result(digest, r, 0) is not None]
+        return max(tried, key=lambda r: self._merit(digest, r), default=rates[0])
+
+    def scores(self, digest: str) -> tuple[float, ...]:
+        """Of the seeds at the best rate; what failed is left out."""
+        rate = self.best_rate(digest)
+        if rate is None:
+            return ()
+        found = (self.result(digest, rate, seed) for seed in range(self._plan.seeds))
+        return tuple(score_of(evaluation) for evaluation in found if evaluation is not None)
+
+    def missing(self) -> Iterator[Place]:
+        """What is to be trained next, as far as it is known, in order: seed by seed."""
+        for digest, design in self._designs.items():
+            own = design.learning_rate
+            for rate in self.rates(digest) or (own,):
+                yield from self._unless_there(digest, rate, 0)
+        for seed in range(1, self._plan.seeds):
+            for digest in self._designs:
+                best = self.best_rate(digest)
+                if best is not None and self.result(digest, best, 0) is not None:
+                    yield from self._unless_there(digest, best, seed)
+
+    def _unless_there(self, digest: str, rate: float, seed: int) -> Iterator[Place]:
+        if (digest, rate, seed) not in self._runs:
+            yield Place(self._designs[digest].text, digest, rate, seed)
+
+    def _merit(self, digest: str, rate: float) -> tuple[float, float]:
+        evaluation = self.result(digest, rate, 0)
+        if evaluation is None or evaluation.outcome is RunOutcome.DIVERGED or not evaluation.curve:
+            return 0.0, self._plan.file.task.guess_nats
+        return capped_accuracy(evaluation.curve[-1].accuracy), mean_log_probability(evaluation)

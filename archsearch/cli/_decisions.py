@@ -1,0 +1,31 @@
+"""What races and stops decided, in words: the same in ``status`` and in the live view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from archsearch.cli._text import count, share
+
+if TYPE_CHECKING:
+    from archsearch.campaign.decisions import Decisions, Share
+
+
+def decision_pairs(found: Decisions) -> list[tuple[str, str]]:
+    """A title and a text for each kind of decision that was made."""
+    pairs = []
+    for number, wrong, title, what in (
+        (found.lost, found.wrong_choices, "races", "lost their race"),
+        (found.stopped, found.wrongful_stops, "stopped", "were stopped"),
+    ):
+        if number:
+            pairs.append((title, f"{count(number, 'run')} {what}{_audit(wrong)}"))
+    if found.steps_saved:
+        pairs.append(("steps saved", f"{share(found.saved)} by races and stops"))
+    return pairs
+
+
+def _audit(wrong: Share) -> str:
+    if not wrong.of:
+        return ""
+    between = f"95%: {share(wrong.low)} to {share(wrong.high)}"
+    return f"; of {wrong.of} finished all the same {wrong.number} wrongly ({between})"
