@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from archsearch.campaign.front import build_front
-from archsearch.cli.figure import _draw, plot_front
+from archsearch.cli.figure import draw_front, plot_front
 from archsearch.errors import InputError
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Front
@@ -54,7 +54,7 @@ def test_the_line_never_falls() -> None:
     easy = front.members[-1].model_copy(update={"cost": 4e7, "accuracy": 0.3})
     figure = Figure()
     both = front.model_copy(update={"members": (*front.members, easy)})
-    _draw(figure, FigureCanvasAgg(figure), both, "c")
+    draw_front(figure, FigureCanvasAgg(figure), both, "c")
     heights = [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].get_lines()]
     longest = max(heights, key=len)
     assert longest == sorted(longest)
@@ -98,7 +98,7 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path, name: str) -> None:
 def test_labels_overlap_neither_each_other_nor_the_border(front: Front) -> None:
     figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    _draw(figure, canvas, front, "a title")
+    draw_front(figure, canvas, front, "a title")
     canvas.draw()
     (axes,) = figure.axes
     notes = [t for t in axes.texts if isinstance(t, Annotation) and t.get_text()]
