@@ -233,8 +233,8 @@ def without_curves(record: TrialRecord) -> TrialRecord:
     return record.model_copy(update={"evaluations": last})
 
 
-def learnability(plan: Plan, record: TrialRecord) -> float | None:
-    """Decades of learning rate that work for a design, as far as its race shows.
+def window(plan: Plan, record: TrialRecord) -> tuple[float, float] | None:
+    """The learning rates that work for a design, as far as its race shows: from and to, as log10.
 
     At the first rung, where all rates stand: a rate works if it gained at least half as much
     log-probability over guessing as the best one. Each working rate next to another one stands for
@@ -260,7 +260,13 @@ def learnability(plan: Plan, record: TrialRecord) -> float | None:
     places = [math.log10(rate) for rate in rates]
     edges = [(a + b) / 2 for a, b in pairwise(places)]
     edges = [2 * places[0] - edges[0], *edges, 2 * places[-1] - edges[-1]]
-    return edges[high + 1] - edges[low]
+    return edges[low], edges[high + 1]
+
+
+def learnability(plan: Plan, record: TrialRecord) -> float | None:
+    """How wide the window of learning rates that work is, in decades; None where there is none."""
+    found = window(plan, record)
+    return None if found is None else found[1] - found[0]
 
 
 def _gain(plan: Plan, run: Evaluation | None) -> float:

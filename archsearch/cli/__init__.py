@@ -22,14 +22,18 @@ from archsearch._version import __version__
 from archsearch.errors import ArchsearchError, suggestion
 
 COMMANDS = (
-    "run", "resume", "confirm", "status", "watch", "front", "show", "report", "table", "compare",
-    "explain", "export", "scale", "replay", "train", "space", "calibrate", "mixers", "bench",
+    "run", "resume", "confirm", "status", "watch", "front", "show", "report", "dashboard", "table",
+    "compare", "explain", "export", "scale", "replay", "train", "space", "calibrate",
+    "mixers", "bench",
 )  # fmt: skip
 """In the order of the help."""
 
 _LONG = frozenset(
-    ("run", "resume", "confirm", "watch", "explain", "train", "space", "calibrate", "bench")
-)
+    (
+        "run", "resume", "confirm", "watch", "dashboard", "explain", "train", "space", "calibrate",
+        "bench",
+    )
+)  # fmt: skip
 """Commands that run for more than a moment."""
 
 INTERRUPTED = 130

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import InputError, StoreError, suggestion
+from archsearch.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +20,9 @@ COLORS = ("#0b5fa5", "#b8510d", "#6a3d9a", "#3f3f46", "#0f766e", "#a16207")
 FAINT = "#9aa0a6"
 
 SUFFIXES = (".png", ".svg", ".pdf")
+
+COLUMN = 3.3
+"""Inches of a paper's column."""
 
 
 def check_path(path: Path) -> None:
@@ -39,16 +44,17 @@ def check_path(path: Path) -> None:
 
 @contextmanager
 def figure_file(
-    path: Path, *, inches: tuple[float, float]
+    *paths: Path, inches: tuple[float, float], font: float = 9
 ) -> Iterator[tuple[Figure, FigureCanvasAgg]]:
     """A figure to draw in and its canvas; written when the block ends without an error.
 
     Args:
-        path: Its suffix chooses the format; one that ``check_path`` lets pass.
+        paths: Each suffix chooses a format; all are such that ``check_path`` lets them pass.
         inches: Width and height.
+        font: Size of the letters, in points.
 
     Raises:
-        StoreError: The file cannot be written.
+        StoreError: A file cannot be written.
     """
     import matplotlib as mpl
 
@@ -56,14 +62,25 @@ def figure_file(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    # equal contents give equal files: no date, no random ids
-    with mpl.rc_context(style | {"svg.hashsalt": "archsearch"}):
-        figure = Figure(figsize=inches, dpi=150, layout="constrained")
+    style: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False}
+    # equal contents give equal files: no date, no random ids; and letters that publishers take
+    style |= {"font.size": font, "svg.hashsalt": "archsearch", "pdf.fonttype": 42}
+    with mpl.rc_context(style):
+        # many dots, so that a picture of one column is sharp in print
+        dots = 150 if inches[0] > COLUMN else 300
+        figure = Figure(figsize=inches, dpi=dots, layout="constrained")
         # what is placed by pixels is placed by those of this canvas, whatever the format
         yield figure, FigureCanvasAgg(figure)
-        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        try:
-            figure.savefig(path, metadata=metadata.get(path.suffix.lower()))
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+        for path in paths:
+            _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    data = io.BytesIO()
+    figure.savefig(data, format=kind, metadata=metadata.get(kind))
+    try:
+        write_atomically(path, data.getvalue())
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None

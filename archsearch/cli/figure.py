@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
-from archsearch.cli._figure_file import COLORS, FAINT, check_path, figure_file
+from archsearch.cli._figure_file import COLORS, COLUMN, FAINT, check_path, figure_file
 from archsearch.cli._picture import cost_label
 from archsearch.cli._text import human
 from archsearch.records import Front, FrontRow
@@ -25,10 +25,33 @@ _PLACES = tuple(
     (radius, angle)
     for radius in (8, 13, 20, 29, 40, 54, 72)
     for angle in (35, -35, 145, -145, 90, -90, 0, 180)
-)
-_LEAST_LINE = 14
+) + tuple((radius, angle) for radius in (20, 40, 60) for angle in (60, -60, 120, -120, 75, 105))
 
 Shift = tuple[float, float]
+
+
+class _Look(NamedTuple):
+    """What depends on the width.
+
+    Attributes:
+        size: Of marks.
+        font: Of labels.
+        columns: Of the legend.
+        legend_at: Below the axes, as a share of their height.
+        top: Of the accuracies; without a title above, labels need room there.
+        near: Points between a label and its mark that need no line.
+    """
+
+    size: float
+    font: float
+    columns: int
+    legend_at: float
+    top: float
+    near: float
+
+
+_WIDE = _Look(40, 8, 5, -0.13, 1.07, 14)
+_NARROW = _Look(16, 6, 2, -0.2, 1.15, 9)
 
 
 def plot_front(front: Front, path: Path, title: str) -> None:
@@ -45,11 +68,13 @@ def plot_front(front: Front, path: Path, title: str) -> None:
     """
     check_path(path)
     with figure_file(path, inches=(7.6, 4.8)) as (figure, canvas):
-        _draw(figure, canvas, front, title)
+        draw_front(figure, canvas, front, title)
 
 
-def _draw(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> None:
+def draw_front(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> None:
+    """Draws a front into a figure, whose width decides how large marks and letters are."""
     axes = figure.add_subplot()
+    look = _NARROW if figure.get_figwidth() <= COLUMN else _WIDE
     references = [row for row in front.references if row.outcome.was_trained]
     shown = [*front.members, *front.dominated, *references]
     axes.set_title(title, loc="left", fontsize=11, wrap=True)
@@ -58,21 +83,22 @@ def _draw(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> 
     if not shown:
         axes.text(0.5, 0.5, "no completed trial yet", transform=axes.transAxes, ha="center")
         return
-    _set_limits(axes, shown)
+    _set_limits(axes, shown, look.top)
     levels = _draw_levels(axes, references)
     if front.dominated:
-        _scatter(axes, front.dominated, "o", FAINT, "trained, dominated", size=14, alpha=0.5)
-    _draw_members(axes, front.members)
+        size = look.size * 0.35
+        _scatter(axes, front.dominated, "o", FAINT, "trained, dominated", size=size, alpha=0.5)
+    _draw_members(axes, front.members, look.size)
     if references:
         _draw_intervals(axes, references, _REFERENCE, "")
-        _scatter(axes, references, "D", _REFERENCE, "references", size=34)
+        _scatter(axes, references, "D", _REFERENCE, "references", size=look.size * 0.85)
     axes.grid(visible=True, which="major", alpha=0.2)
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.13),
-        ncols=5,
+        bbox_to_anchor=(0.5, look.legend_at),
+        ncols=look.columns,
         frameon=False,
-        fontsize=8,
+        fontsize=look.font,
         columnspacing=1.4,
         handlelength=1.6,
         handletextpad=0.5,
@@ -83,14 +109,15 @@ def _draw(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str) -> 
     # labels stand where they were placed only if nothing moves any more
     figure.set_layout_engine("none")
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    _label(axes, renderer, labels, shown, _step_corners(axes, front.members), levels)
+    corners = _step_corners(axes, front.members)
+    _label(axes, renderer, labels, shown, corners, levels, look)
 
 
 def _cost(row: FrontRow) -> float:
     return max(row.cost, 1.0)
 
 
-def _set_limits(axes: Axes, shown: Sequence[FrontRow]) -> None:
+def _set_limits(axes: Axes, shown: Sequence[FrontRow], top: float) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     logs = [math.log10(_cost(row)) for row in shown]
@@ -98,7 +125,7 @@ def _set_limits(axes: Axes, shown: Sequence[FrontRow]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(10 ** (min(logs) - margin), 10 ** (max(logs) + margin))
     least = min(row.accuracy if row.low is None else row.low for row in shown)
-    axes.set_ylim(max(-0.05, least - 0.12), 1.07)
+    axes.set_ylim(max(-0.05, least - 0.12), top)
     narrow = max(logs) - min(logs) < 1.7
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
@@ -131,13 +158,13 @@ def _step_corners(axes: Axes, members: Sequence[FrontRow]) -> list[tuple[float, 
     return corners
 
 
-def _draw_members(axes: Axes, members: Sequence[FrontRow]) -> None:
+def _draw_members(axes: Axes, members: Sequence[FrontRow], size: float) -> None:
     if not members:
         return
     xs, ys = zip(*_step_corners(axes, members), strict=True)
     axes.plot(xs, ys, color=_MEMBER, linewidth=1.2, alpha=0.7)
     _draw_intervals(axes, members, _MEMBER, "95 % interval")
-    _scatter(axes, members, "o", _MEMBER, "front (trial number)", size=40)
+    _scatter(axes, members, "o", _MEMBER, "front (trial number)", size=size)
 
 
 def _draw_intervals(axes: Axes, rows: Sequence[FrontRow], color: str, label: str) -> None:
@@ -190,13 +217,14 @@ def _label(
     shown: Sequence[FrontRow],
     corners: Sequence[Shift],
     levels: Sequence[float],
+    look: _Look,
 ) -> None:
     """Puts each label at the nearest place around its mark where it hides nothing."""
     from matplotlib.transforms import Bbox
 
     scale = renderer.dpi / 72
-    half = 4.5 * scale
-    taken = [
+    half = 0.71 * math.sqrt(look.size) * scale
+    marks = [
         Bbox.from_extents(x - half, y - half, x + half, y + half)
         for x, y in axes.transData.transform([(_cost(row), row.accuracy) for row in shown])
     ]
@@ -209,6 +237,9 @@ def _label(
     for level in levels:
         height = axes.transData.transform((1.0, level))[1]
         lines.append(Bbox.from_extents(inside.x0, height, inside.x1, height))
+    # above the axes there is room as far as the figure goes
+    free = Bbox.from_extents(inside.x0, inside.y0, inside.x1, axes.figure.bbox.y1)
+    taken: list[Bbox] = []
     for row, text, color in labels:
         note = axes.annotate(
             text,
@@ -218,20 +249,21 @@ def _label(
             ha="center",
             va="center",
             color=color,
-            fontsize=8,
+            fontsize=look.font,
             zorder=4,
         )
         size = note.get_window_extent(renderer)
-        shift = _best_shift(size, taken, lines, inside, scale)
+        shift = _best_shift(size, (taken, marks, lines), free, scale)
         note.set_position((shift[0] / scale, shift[1] / scale))
         taken.append(size.translated(*shift))
-        _connect(axes, row, shift, size, scale, color)
+        start = _nearest(shift, size)
+        if math.hypot(*start) / scale >= look.near:
+            _connect(axes, row, start, scale, color)
 
 
-def _best_shift(
-    size: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox], inside: Bbox, scale: float
-) -> Shift:
-    """In pixels; the nearest of those that hide least."""
+def _best_shift(size: Bbox, others: tuple[Sequence[Bbox], ...], free: Bbox, scale: float) -> Shift:
+    """In pixels; the nearest of those that hide least of other labels, marks and lines."""
+    labels, marks, lines = others
     best = (0.0, 0.0)
     least = math.inf
     for radius, angle in _PLACES:
@@ -242,9 +274,11 @@ def _best_shift(
             radius * scale * y,
         )
         box = size.translated(*shift).padded(1.5 * scale)
-        within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
-        # a line may be crossed sooner than a mark or a label
-        hidden = 1.0 * sum(box.overlaps(other) for other in taken) + 9 * (not within)
+        within = free.x0 <= box.x0 and box.x1 <= free.x1
+        within = within and free.y0 <= box.y0 and box.y1 <= free.y1
+        # a line may be crossed sooner than a mark, and a mark sooner than a label
+        hidden = 3.0 * sum(box.overlaps(label) for label in labels) + 9 * (not within)
+        hidden += 1.0 * sum(box.overlaps(mark) for mark in marks)
         hidden += 0.3 * any(box.overlaps(line) for line in lines)
         if hidden < least:
             best, least = shift, hidden
@@ -253,18 +287,18 @@ def _best_shift(
     return best
 
 
-def _connect(axes: Axes, row: FrontRow, shift: Shift, size: Bbox, scale: float, color: str) -> None:
-    """A thin line from a label to its mark, where it does not stand beside it."""
-    # from the point of the label that is nearest to the mark
+def _nearest(shift: Shift, size: Bbox) -> Shift:
+    """The point of a label that is nearest to its mark, as seen from there."""
     x = shift[0] - max(-size.width / 2, min(size.width / 2, shift[0]))
-    y = shift[1] - max(-size.height / 2, min(size.height / 2, shift[1]))
-    if math.hypot(x, y) / scale < _LEAST_LINE:
-        return
-    start = (x / scale, y / scale)
+    return x, shift[1] - max(-size.height / 2, min(size.height / 2, shift[1]))
+
+
+def _connect(axes: Axes, row: FrontRow, start: Shift, scale: float, color: str) -> None:
+    """A thin line from a label to its mark."""
     axes.annotate(
         "",
         (_cost(row), row.accuracy),
-        xytext=start,
+        xytext=(start[0] / scale, start[1] / scale),
         textcoords="offset points",
         arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
     )

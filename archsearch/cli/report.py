@@ -1,4 +1,4 @@
-"""``archsearch report``: a campaign as one HTML page."""
+"""``archsearch report``: a campaign as one HTML page, or as figures for papers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,31 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="By default DIR/report.html.")
     ] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write figures for papers there, and no page."),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Of the figures; png,svg,pdf unless given."),
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page: front, curves, capacity, growth, time, decisions."""
     from archsearch.campaign.reading import read
     from archsearch.errors import InputError, StoreError
     from archsearch.files import write_atomically
+
+    if static is not None:
+        from archsearch.cli._static import FORMATS, formats_of, write_figures
+
+        if out is not None:
+            raise InputError("--out is the page's and --static is the figures'; give one")
+        kinds = FORMATS if formats is None else formats_of(formats)
+        for written in write_figures(read(directory), static, kinds):
+            print(written)
+        return
+    if formats is not None:
+        raise InputError("--formats is of figures; give --static FOLDER, too")
     from archsearch.report import page_of
 
     path = out or directory / "report.html"

@@ -9,6 +9,8 @@ from typing import Any
 
 from archsearch.campaign.confirmation import terms_of
 from archsearch.campaign.estimates import by_trial, wilson
+from archsearch.campaign.policy import plan_of
+from archsearch.campaign.race import window
 from archsearch.campaign.reading import Reading
 from archsearch.campaign.standing import losses, split, stand
 from archsearch.canonical import readable
@@ -38,7 +40,11 @@ def facts_of(reading: Reading) -> dict[str, Any]:
         },
         "hypervolume": _hypervolume_over_time(reading),
         "details": {
-            str(row.number): _details(records[row.number], confirmations.get(row.number, []))
+            str(row.number): _details(
+                records[row.number],
+                confirmations.get(row.number, []),
+                _window(reading, records[row.number]),
+            )
             for row in shown
         },
         "parallel": _parallel(front, records),
@@ -118,7 +124,17 @@ def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
     return points
 
 
-def _details(record: TrialRecord, confirmations: Sequence[Confirmation]) -> dict[str, Any]:
+def _window(reading: Reading, record: TrialRecord) -> list[float] | None:
+    """The lowest and the highest learning rate that work."""
+    settings = reading.campaign.settings
+    plan = plan_of(reading.campaign.file, stopping=settings.stopping, seed=settings.seed)
+    found = window(plan, record)
+    return None if found is None else [10**exponent for exponent in found]
+
+
+def _details(
+    record: TrialRecord, confirmations: Sequence[Confirmation], rates: list[float] | None
+) -> dict[str, Any]:
     design, price = record.architecture, record.price
     crossover = None if design is None else crossover_length(design)
     return {
@@ -129,6 +145,7 @@ def _details(record: TrialRecord, confirmations: Sequence[Confirmation]) -> dict
         "crossover": crossover,
         "cells": _cells(record, confirmations),
         "runs": [_run(record, run) for run in sorted(record.runs)],
+        "window": rates,
         "fresh": [c.evaluation.learning_rate for c in confirmations],
         "started_at": record.started_at,
         "finished_at": record.finished_at,

@@ -243,8 +243,35 @@ function ratesTable() {
       return html("span", { class: run.is_scored ? "scored" : "" }, `${accuracy(value)} at ${step}`);
     }), row.learnability === null ? "–" : row.learnability.toFixed(1)];
   });
-  section("Learning rates", table([word("design"), ...rates.map((rate) => figure(String(rate))), figure("decades that work")], rows),
-    note("Validation accuracy where each run ended; the one that is scored is bold."));
+  section("Learning rates", ratesChart(shown, rates), table([word("design"), ...rates.map((rate) => figure(String(rate))), figure("decades that work")], rows),
+    note("Validation accuracy where each run ended; the one that is scored is bold, or ringed. The darker a " +
+      "point the more accurate; bars are the windows of rates that work, as the race showed at its first rung."));
+}
+
+function ratesChart(shown, rates) {
+  const [width, left, height] = [720, 230, 26];
+  const floor = height * shown.length + 8;
+  const node = svg("svg", { viewBox: `0 0 ${width} ${floor + 40}`, role: "img", "aria-label": "Learning rates that were tried and those that work, a line for each design" });
+  const windows = shown.flatMap((row) => facts.details[String(row.number)].window ?? []);
+  const x = scale(around([...rates, ...windows], true), [left, width - 20], true);
+  for (const rate of rates)
+    node.append(
+      svg("line", { class: "grid", x1: x(rate), x2: x(rate), y1: 4, y2: floor }),
+      svg("text", { class: "tick", x: x(rate), y: floor + 16, "text-anchor": "middle" }, String(rate)));
+  node.append(svg("text", { class: "axis", x: (left + width) / 2, y: floor + 34, "text-anchor": "middle" }, "learning rate (log scale)"));
+  shown.forEach((row, i) => {
+    const found = facts.details[String(row.number)];
+    const y = height * (i + 0.5) + 4;
+    const colour = COLOURS[row.number < 0 ? 1 : 0];
+    node.append(svg("text", { class: "tick", x: left - 12, y: y + 4, "text-anchor": "end" }, nameOf(row)));
+    if (found.window) node.append(svg("line", { class: "window", stroke: colour, x1: x(found.window[0]), x2: x(found.window[1]), y1: y, y2: y }));
+    for (const run of found.runs) {
+      if (!run.curve.length) continue;
+      const [step, value] = run.curve.at(-1);
+      node.append(svg("circle", { class: run.is_scored ? "rate scored" : "rate", cx: x(run.rate), cy: y, r: 6, fill: colour, stroke: colour, "fill-opacity": 0.05 + 0.95 * value, ...told([nameOf(row), `rate ${run.rate}: ${accuracy(value)} at step ${step}${run.is_scored ? ", scored" : ""}`]) }));
+    }
+  });
+  return node;
 }
 
 function growthTable() {

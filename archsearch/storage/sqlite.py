@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from archsearch.errors import StoreError
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 60
 _FOLD_SECONDS = 2
@@ -49,6 +52,29 @@ def select(path: Path, query: str, values: tuple[str, ...]) -> list[tuple[Any, .
     Raises:
         StoreError: The file is missing or damaged.
     """
+
+    def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+        rows = connection.execute(query, values).fetchall()
+        return [(*row[:-1], json.loads(row[-1])) for row in rows]
+
+    return _reading(path, ask)
+
+
+def back_up(path: Path, target: Path) -> None:
+    """Copies a database as it is now, whoever writes it; not a byte of it changes.
+
+    Raises:
+        StoreError: The file is missing or damaged, or there is no room for the copy.
+    """
+
+    def copy(connection: sqlite3.Connection) -> None:
+        with contextlib.closing(sqlite3.connect(target)) as other:
+            connection.backup(other)
+
+    _reading(path, copy)
+
+
+def _reading(path: Path, use: Callable[[sqlite3.Connection], T]) -> T:
     if not path.is_file():
         raise StoreError(f"{path}: there is no study")
     quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
@@ -58,8 +84,7 @@ def select(path: Path, query: str, values: tuple[str, ...]) -> list[tuple[Any, .
         try:
             uri = f"file:{quoted}?{mode}"
             with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
-                rows = connection.execute(query, values).fetchall()
-                return [(*row[:-1], json.loads(row[-1])) for row in rows]
+                return use(connection)
         except (sqlite3.DatabaseError, ValueError) as error:
             last = error
     raise StoreError(f"{path}: the study cannot be read ({last})")

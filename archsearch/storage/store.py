@@ -322,6 +322,16 @@ class Store:
         """Keeps the time for the next session."""
         self._disk.set_user_attr(ELAPSED, round(seconds, 3))
 
+    def copy_to(self, url: str) -> None:
+        """Copies the campaign's studies into another storage, which has none of them yet."""
+        for study in (self._references, self._disk, self._confirm):
+            if study is not None:
+                self._optuna.copy_study(
+                    from_study_name=study.study_name,
+                    from_storage=self._storage,
+                    to_storage=url,
+                )
+
     def close(self) -> None:
         """Ends the connection and folds SQLite's log into its file."""
         if self._url == MEMORY:

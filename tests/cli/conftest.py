@@ -12,6 +12,7 @@ import pytest
 
 from archsearch.architecture import Architecture, Block, Component, Scalar
 from archsearch.campaign.config import Campaign, new_settings
+from archsearch.campaign.reading import Reading, read
 from archsearch.campaign.references import reference_designs
 from archsearch.campaign.standing import cost_of
 from archsearch.canonical import campaign_key, canonicalise
@@ -268,3 +269,36 @@ def empty_campaign(tmp_path: Path) -> Path:
     directory = tmp_path / "empty-001"
     build(directory)
     return directory
+
+
+def raced(record: TrialRecord) -> TrialRecord:
+    """The same, trained at three rates of which the last learns nothing."""
+    if not record.evaluations:
+        return record
+    (whole,) = record.evaluations
+    runs = []
+    for run, (rate, share) in enumerate(((1e-3, 0.8), (3e-3, 1.0), (1e-2, 0.01))):
+        curve = tuple(
+            CurvePoint(
+                step=step,
+                train_loss=1.0,
+                accuracy=tuple(a * share * step / 100 for a in point.accuracy),
+                log_probability=tuple(-6.0 + 5 * share for _ in point.accuracy),
+            )
+            for step, point in ((10, whole.curve[0]), (100, whole.curve[-1]))
+        )
+        changes = {
+            "learning_rate": rate,
+            "curve": curve,
+            "seed": whole.seed.model_copy(update={"run": run}),
+        }
+        runs.append(whole.model_copy(update=changes))
+    return record.model_copy(update={"evaluations": tuple(runs), "scored_run": 1})
+
+
+@pytest.fixture
+def race(tmp_path: Path) -> Reading:
+    file = loads(CAMPAIGN)
+    references = [raced(record) for record in reference_records(file)]
+    trials = [raced(record) for record in trial_records(file)]
+    return read(build(tmp_path / "race", references, trials).directory)

@@ -13,16 +13,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+import archsearch
 from archsearch.campaign.front import build_front
-from archsearch.cli.figure import _draw, plot_front
+from archsearch.cli._figure_file import COLUMN
+from archsearch.cli.figure import draw_front, plot_front
 from archsearch.errors import InputError
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Front
 from archsearch.space import loads
+from tests.conftest import ROOT
 
 from .conftest import CAMPAIGN, Ran, reference_records, trial_records
 
 Cli = Callable[..., Ran]
+PUBLISHED = ROOT / "results" / "conv_attention_hybrid-001"
 AXES = (OBJECTIVES["accuracy"], OBJECTIVES["flops"])
 
 
@@ -54,7 +58,7 @@ def test_the_line_never_falls() -> None:
     easy = front.members[-1].model_copy(update={"cost": 4e7, "accuracy": 0.3})
     figure = Figure()
     both = front.model_copy(update={"members": (*front.members, easy)})
-    _draw(figure, FigureCanvasAgg(figure), both, "c")
+    draw_front(figure, FigureCanvasAgg(figure), both, "c")
     heights = [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].get_lines()]
     longest = max(heights, key=len)
     assert longest == sorted(longest)
@@ -94,11 +98,23 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path, name: str) -> None:
         plot_front(_front(), tmp_path / name, "x")
 
 
-@pytest.mark.parametrize("front", [_front(), _crowded(24)], ids=["usual", "crowded"])
-def test_labels_overlap_neither_each_other_nor_the_border(front: Front) -> None:
-    figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
+@pytest.mark.parametrize(
+    ("front", "inches", "title"),
+    [
+        (_front(), (7.6, 4.8), "a title"),
+        (_crowded(24), (7.6, 4.8), "a title"),
+        (_front(), (COLUMN, 3.1), ""),
+        (_crowded(14), (COLUMN, 3.1), ""),
+        (archsearch.open_campaign(PUBLISHED).front, (COLUMN, 2.4), ""),
+    ],
+    ids=["usual", "crowded", "column", "crowded column", "low column"],
+)
+def test_labels_overlap_neither_each_other_nor_the_border(
+    front: Front, inches: tuple[float, float], title: str
+) -> None:
+    figure = Figure(figsize=inches, dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    _draw(figure, canvas, front, "a title")
+    draw_front(figure, canvas, front, title)
     canvas.draw()
     (axes,) = figure.axes
     notes = [t for t in axes.texts if isinstance(t, Annotation) and t.get_text()]
@@ -109,3 +125,4 @@ def test_labels_overlap_neither_each_other_nor_the_border(front: Front) -> None:
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     inside = axes.get_window_extent().padded(2)
     assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+    assert all(box.y1 <= figure.bbox.y1 for box in boxes)

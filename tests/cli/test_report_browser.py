@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import archsearch
+from archsearch.campaign.reading import Reading
 from archsearch.report import page_of
+from archsearch.report.facts import facts_of
 from tests.conftest import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -165,6 +167,21 @@ def test_the_published_campaign_in_a_browser(browser: Browser, tmp_path: Path) -
     browser.run(f"document.querySelector('circle[data-number=\"{front.knee}\"]').focus()")
     browser.key("Enter")
     assert browser.run(heading) == f"Details: trial {front.knee}"
+    assert browser.complaints == []
+
+
+def test_windows_of_rates_are_drawn(browser: Browser, race: Reading, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(page_of(race))
+    browser.open(path)
+    details = facts_of(race)["details"].values()
+    for selector, expected in (
+        ("circle.rate", sum(len(one["runs"]) for one in details)),
+        ("circle.rate.scored", len(details)),
+        ("line.window", sum(one["window"] is not None for one in details)),
+    ):
+        found = browser.run(f"document.querySelectorAll({json.dumps(selector)}).length")
+        assert found == expected > 0
     assert browser.complaints == []
 
 
