@@ -207,6 +207,13 @@ def test_what_differs_is_named(file: ArchitectureFile, problem: str) -> None:
     assert "flash-linear-attention" in found
 
 
+def test_attention_beside_mamba_needs_channel_mixers() -> None:
+    with pytest.raises(InputError) as caught:
+        config_of(rms(block(MAMBA, NONE), block(FULL, NONE)))
+    starts = [problem.split(": each")[0] for problem in caught.value.problems]
+    assert starts == ["blocks[0].channel: 'none'", "blocks[1].channel: 'none'"]
+
+
 def test_all_that_differs_is_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
         config_of(described(block(part("hyena"), NONE, local_conv=4)))
