@@ -14,7 +14,9 @@ from archsearch.samplers import samplers
 
 def test_what_there_is() -> None:
     assert executors.names() == ("ray", "serial")
-    assert exporters.names() == ("bibtex", "huggingface", "json", "pytorch", "yaml")
+    assert exporters.names() == (
+        "bibtex", "fla", "huggingface", "json", "pytorch", "yaml", "zoology",
+    )  # fmt: skip
     assert samplers.names() == ("gp", "nsga2", "portfolio", "random", "structural", "tpe")
     assert specs.names() == modules.names()
     assert "base" not in specs

@@ -19,7 +19,8 @@ def export(
     trial: Annotated[int | None, typer.Option(help="A trial by its number.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every member of the front.")] = False,
     format_name: Annotated[
-        str, typer.Option("--format", help="yaml, json, pytorch, huggingface or bibtex.")
+        str,
+        typer.Option("--format", help="yaml, json, pytorch, huggingface, fla, zoology or bibtex."),
     ] = "yaml",
     out: Annotated[
         Path | None,

@@ -48,7 +48,10 @@ def scale(
     ] = None,
     format_name: Annotated[
         str,
-        typer.Option("--format", help="Its format: yaml, json, pytorch, huggingface or bibtex."),
+        typer.Option(
+            "--format",
+            help="Its format: yaml, json, pytorch, huggingface, fla, zoology or bibtex.",
+        ),
     ] = "yaml",
     as_json: AsJson = False,
 ) -> None:

@@ -86,6 +86,10 @@ class ArchitectureFile(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+def _as_they_are(weights: bytes, file: ArchitectureFile) -> bytes:
+    return weights
+
+
 class Exporter(NamedTuple):
     """A format.
 
@@ -94,13 +98,13 @@ class Exporter(NamedTuple):
         render: The text of a file; of a folder, the texts of its files by name.
         verify: Rebuilds the design from what was written, with its weights if there are any, and
             raises ``MismatchError`` unless it is the same.
-        weights: Our safetensors file as the format wants it.
+        weights: Our safetensors file of a design as the format wants it.
     """
 
     suffix: str
     render: Callable[[ArchitectureFile], str | dict[str, str]]
     verify: Callable[[Path, ArchitectureFile], None]
-    weights: Callable[[bytes], bytes] = bytes
+    weights: Callable[[bytes, ArchitectureFile], bytes] = _as_they_are
 
 
 def write(
@@ -125,7 +129,7 @@ def write(
         verify: Whether the design is rebuilt from what was written, and compared.
 
     Raises:
-        InputError: The name is unusable.
+        InputError: The name is unusable, or the format cannot say what the design is.
         StoreError: Something cannot be written.
         MismatchError: What was written is not the design; nothing is left of it.
     """
@@ -141,7 +145,7 @@ def write(
                 f"--out: got '{path.name}'; with weights beside it the name must be letters,"
                 f" digits, '.', '_' or '-', such as design{exporter.suffix}"
             )
-        weights = exporter.weights(weights)
+        weights = exporter.weights(weights, file)
         named = Weights(file=beside, sha256=hashlib.sha256(weights).hexdigest())
         file = file.model_copy(update={"weights": named})
     rendered = exporter.render(file)

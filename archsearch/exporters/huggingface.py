@@ -43,7 +43,7 @@ def _render(file: ArchitectureFile) -> dict[str, str]:
     }
 
 
-def _with_prefix(weights: bytes) -> bytes:
+def _with_prefix(weights: bytes, file: ArchitectureFile) -> bytes:
     """Our safetensors file as transformers name and mark it."""
     from safetensors.numpy import load, save
 

@@ -54,6 +54,10 @@ def test_the_command_shows_and_writes(cli: Cli, exported: Path, tmp_path: Path) 
         (["--params", "1e6", "--vocab-size", "1001"], "--vocab-size: vocab_size must be even"),
         (["--params", "1e6", "--format", "onnx"], "unknown export format 'onnx'"),
         (["--params", "1e25"], "no depth up to 512"),
+        (
+            ["--params", "1e6", "--format", "fla", "--out", "/dev/null/d"],
+            "norm: 'layernorm': norms",
+        ),
     ],
 )
 def test_mistakes_are_a_line(
