@@ -424,7 +424,7 @@ def completed(root: Path, text: str = made.TEXT, **cases: Any) -> Path:
     folder.mkdir(parents=True)
     runs: list[CalibrationRun] = made.runs_of(wanted, made.GOOD | cases)
     for run in runs:
-        keep_run(folder, run)
+        keep_run(folder / JOURNAL, run)
     keep(folder, conclude(wanted, read_runs(wanted, folder)))
     return folder
 
