@@ -236,7 +236,6 @@ def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     path = folder / JOURNAL
     deadline = time.monotonic() + 120

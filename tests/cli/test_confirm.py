@@ -16,7 +16,7 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.reading import read
 from archsearch.cli._picture import Role, picture
-from archsearch.cli.figure import _draw
+from archsearch.cli.figure import draw_front
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import FRESH_RUNS, Confirmation, RunOutcome, RunSeed, TrialOutcome
 from archsearch.storage import Store, read_confirmations
@@ -164,7 +164,7 @@ def test_pictures_show_intervals(confirmed: Path) -> None:
     assert sum(mark.role is Role.MEMBER for mark in marks) == 3
     assert sum(mark.role is Role.REFERENCE for mark in marks) == 5
     figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
-    _draw(figure, FigureCanvasAgg(figure), front, "a title")
+    draw_front(figure, FigureCanvasAgg(figure), front, "a title")
     bars = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
     drawn = {
         (round(float(low), 6), round(float(high), 6))
