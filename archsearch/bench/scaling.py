@@ -183,11 +183,11 @@ class _TrainingCampaign:
     def __call__(self) -> tuple[float, tuple[float, ...]]:
         trials = _TRIALS_A_WORKER * self.setting.workers
         text = _TRAINING_CAMPAIGN.replace("STEPS", str(self.steps))
-        records, told = _campaign(text, trials, self.setting)
+        records, wall_seconds = _campaign(text, trials, self.setting)
         seconds = tuple(e.seconds for r in records if r.reference is None for e in r.evaluations)
         if len(seconds) != trials:
             raise RuntimeError(f"{len(seconds)} of {trials} trials were trained")
-        return told[-1] - told[-trials - 1], seconds
+        return wall_seconds, seconds
 
 
 class _EmptyRequests:
@@ -204,24 +204,25 @@ class _EmptyRequests:
 
 
 class _EmptyCampaign:
-    """Seconds from one told trial to the next in a campaign whose workers do nothing."""
+    """Seconds of a trial in a campaign whose workers do nothing."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 
     def __call__(self) -> float:
-        _, told = _campaign(_EMPTY_CAMPAIGN, _EMPTY_TRIALS, self.setting)
-        return (told[-1] - told[-_EMPTY_TRIALS]) / (_EMPTY_TRIALS - 1)
+        _, wall_seconds = _campaign(_EMPTY_CAMPAIGN, _EMPTY_TRIALS, self.setting)
+        return wall_seconds / _EMPTY_TRIALS
 
 
-def _campaign(text: str, trials: int, setting: Setting) -> tuple[list[TrialRecord], list[float]]:
-    """A campaign's records, and when each was told; references come first."""
+def _campaign(text: str, trials: int, setting: Setting) -> tuple[list[TrialRecord], float]:
+    """A campaign's records, and the seconds from its last reference to its last trial."""
     file, clock = loads(text), _Clock()
     options = ExecutorOptions(workers=setting.workers, function=_SERVE)
     with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign.create(file, Path(folder), new_settings(file, trials=trials))
         launch(campaign, LaunchOptions(setting.executor, options), clock, Stop())
-        return read_records(campaign.storage_url, campaign.settings.study), clock.told
+        records = read_records(campaign.storage_url, campaign.settings.study)
+    return records, clock.last("trial ") - clock.last("reference ")
 
 
 def serve(request: EvaluationRequest) -> Evaluation | Failure:
@@ -283,13 +284,17 @@ def _carried_out(executor: Executor, number: int) -> float:
 
 
 class _Clock:
-    """Notes when trials are told."""
+    """Notes when trials are told, duplicates too."""
 
     def __init__(self) -> None:
-        self.told: list[float] = []
+        self._events: list[tuple[float, str]] = []
+
+    def last(self, beginning: str) -> float:
+        """When the last event was that begins so."""
+        return max(at for at, text in self._events if text.startswith(beginning))
 
     def event(self, text: str) -> None:
-        self.told.append(time.monotonic())
+        self._events.append((time.monotonic(), text))
 
     def update(self, look: Callable[[], Snapshot]) -> None:
         pass

@@ -56,7 +56,7 @@ class TrainerSpeed(NamedTuple):
             labels in long sequences let archsearch leave out most of the last layer: this then
             exceeds what the processor does.
         peak_mebibytes: Of the process.
-        start_milliseconds: From the request to a network, its weights and the first batch, in a
+        start_milliseconds: From the request to a network, its weights and the first batches, in a
             process that has built one before; archsearch's trainer alone, else 0.
         phase_milliseconds: Medians, by phase, of the data the mean; archsearch's trainer alone.
     """

@@ -35,6 +35,9 @@ FOLDER: Final = "explain"
 JOURNAL: Final = "runs.jsonl"
 EXPLANATION: Final = "explanation.json"
 
+_HOPELESS: Final = 3
+"""So many runs that fail, and none that does not: nothing more is begun."""
+
 
 def folder_of(reading: Reading) -> Path:
     """Where a campaign's explanation is kept."""
@@ -66,8 +69,23 @@ def explanation_of(reading: Reading, plan: ExplainPlan) -> Explanation:
     trained = {r.number for r in reading.records if r.reference is None and r.outcome.was_trained}
     shares = read_importances(campaign.storage_url, campaign.settings.study, trained)
     importances = [Importance(name=name, share=share) for name, share in shares.items()]
-    runs = [run for run in read_runs(plan, folder_of(reading)) if run.digest in plan.designs]
+    designs = plan.designs
+    runs = [
+        run
+        for run in read_runs(plan, folder_of(reading))
+        if run.digest in designs and run.seed < plan.seeds
+    ]
     return conclude(reading, plan, runs, importances)
+
+
+def seeds_of(reading: Reading) -> int:
+    """How many seeds an explanation has begun; 0 if there is none.
+
+    Raises:
+        StoreError: The journal is damaged.
+    """
+    runs = kept_runs(folder_of(reading) / JOURNAL, EditRun)
+    return max((run.seed + 1 for run in runs), default=0)
 
 
 def explain(
@@ -78,7 +96,7 @@ def explain(
     stop: Stop,
     *,
     on_started: Callable[[], None] = lambda: None,
-) -> Ending:
+) -> tuple[Ending, Explanation]:
     """Trains members and edits until none is missing or the time is over, and keeps the outcome.
 
     Args:
@@ -109,8 +127,9 @@ def explain(
                 on_started()
                 worker = worker_of(how, executor.slots)
                 ending = Explainer(plan, folder, executor, observer, stop, worker).run()
-        _keep(folder / EXPLANATION, explanation_of(reading, plan))
-        return ending
+        found = explanation_of(reading, plan)
+        _keep(folder / EXPLANATION, found)
+        return ending, found
 
 
 def _keep(path: Path, explanation: Explanation) -> None:
@@ -164,6 +183,10 @@ class Explainer(RunLoop[Place]):
         left = len(self._missing())
         if left and self._stop.draining:
             return Ending(EndKind.DRAINED, "stopped by the user")
+        failed = [run for run in self._runs if run.result is None]
+        if failed:
+            why = f"{len(failed)} runs failed, such as by {failed[0].problem}"
+            return Ending(EndKind.ABORTED, why)
         if left:
             return Ending(
                 EndKind.FINISHED, f"{self._plan.minutes:g} minutes spent; {left} runs left"
@@ -175,6 +198,8 @@ class Explainer(RunLoop[Place]):
 
     def _next(self) -> Place | None:
         if self._elapsed_seconds >= 60 * self._plan.minutes:
+            return None
+        if self._made >= _HOPELESS and all(run.result is None for run in self._runs):
             return None
         flying = set(self._flights.subjects)
         return next((place for place in self._missing() if place not in flying), None)

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 def decision_pairs(found: Decisions) -> list[tuple[str, str]]:
     """A title and a text for each kind of decision that was made."""
     pairs = []
-    for number, wrong, title, what in (
-        (found.lost, found.wrong_choices, "races", "lost their race"),
-        (found.stopped, found.wrongful_stops, "stopped", "were stopped"),
+    for number, wrong, title, one, many in (
+        (found.lost, found.wrong_choices, "races", "lost its race", "lost their race"),
+        (found.stopped, found.wrongful_stops, "stopped", "was stopped", "were stopped"),
     ):
         if number:
+            what = one if number == 1 else many
             pairs.append((title, f"{count(number, 'run')} {what}{_audit(wrong)}"))
     if found.steps_saved:
         pairs.append(("steps saved", f"{share(found.saved)} by races and stops"))

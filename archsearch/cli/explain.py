@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,8 +42,14 @@ def explain(
         float, typer.Option(min=0.01, help="After which no further run is begun.")
     ] = 30.0,
     seeds: Annotated[
-        int, typer.Option(min=1, max=100, help="Of each design, as far as the time allows.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Of each design, as far as the time allows; as many as there are, or 3.",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Show what is known so far; train nothing.")
     ] = False,
@@ -55,15 +60,17 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Take something away from the front's designs, or move it, and see what that costs."""
-    from archsearch.campaign.explain import explanation_of
-    from archsearch.campaign.explanation.plan import plan_of
+    from archsearch.campaign.explain import explanation_of, seeds_of
+    from archsearch.campaign.explanation.plan import DEFAULT_SEEDS, plan_of
     from archsearch.campaign.reading import read
     from archsearch.cli import _session, render
     from archsearch.cli._figure_file import check_path
+    from archsearch.errors import GoalNotMetError
 
     if plot is not None:
         check_path(plot)
     reading = read(directory)
+    seeds = seeds or max(DEFAULT_SEEDS, seeds_of(reading))
     plan = plan_of(reading, seeds=seeds, minutes=minutes)
     how = _session.launch_options(
         executor=executor,
@@ -73,8 +80,11 @@ def explain(
         gpus_per_trial=gpus_per_trial,
         device=device,
     )
-    code = 0 if show else _make(reading, plan, how, to_stderr=as_json)
-    found = explanation_of(reading, plan)
+    code, failed = 0, ""
+    if show:
+        found = explanation_of(reading, plan)
+    else:
+        code, failed, found = _make(reading, plan, how, to_stderr=as_json)
     if as_json:
         render.print_json(found.model_dump(mode="json"))
     else:
@@ -84,11 +94,21 @@ def explain(
 
         draw(plot, found)
         print(f"picture: {plot}", file=sys.stderr if as_json else sys.stdout)
+    if failed:
+        raise GoalNotMetError(f"{failed}; when that is mended: {_command(plan, directory)}")
     raise typer.Exit(code)
 
 
-def _make(reading: Reading, plan: ExplainPlan, how: LaunchOptions, *, to_stderr: bool) -> int:
-    """Trains what is missing; returns the exit code."""
+def _command(plan: ExplainPlan, directory: Path) -> str:
+    """What goes on with an explanation."""
+    words = f"--minutes {plan.minutes:g} --seeds {plan.seeds}"
+    return f"archsearch explain {shlex.quote(str(directory))} {words}"
+
+
+def _make(
+    reading: Reading, plan: ExplainPlan, how: LaunchOptions, *, to_stderr: bool
+) -> tuple[int, str, Explanation]:
+    """Trains what is missing; returns the exit code, why runs failed, and what is known."""
     from archsearch.campaign.explain import explain as make
     from archsearch.campaign.explain import folder_of
     from archsearch.campaign.progress import EndKind, Stop
@@ -101,15 +121,14 @@ def _make(reading: Reading, plan: ExplainPlan, how: LaunchOptions, *, to_stderr:
     received: list[int] = []
     try:
         with _session.signals(stop, received) as install:
-            ending = make(reading, plan, how, display, stop, on_started=install)
+            ending, found = make(reading, plan, how, display, stop, on_started=install)
     finally:
         display.close()
     print(f"{ending.kind.value}: {ending.reason}", file=stream)
     if ending.kind not in (EndKind.DRAINED, EndKind.CANCELLED):
-        return 0
-    command = f"archsearch explain {shlex.quote(str(reading.campaign.directory))}"
-    print(f"continue: {command}", file=stream)
-    return _session.exit_code(received)
+        return 0, ending.reason if ending.kind is EndKind.ABORTED else "", found
+    print(f"continue: {_command(plan, reading.campaign.directory)}", file=stream)
+    return _session.exit_code(received), "", found
 
 
 def _print(found: Explanation) -> None:
@@ -128,6 +147,7 @@ def _print(found: Explanation) -> None:
     ]
     if left:
         pairs.append(("to go on", "call it again; what is there is kept"))
+    pairs.append(("intervals", "each of its own: 1 in 20 of what changes nothing lies outside"))
     pairs += [("failed", problem) for problem in found.failures]
     render.print_block("explanation", pairs)
 
@@ -155,7 +175,7 @@ def _print_member(member: MemberRow) -> None:
             accuracy(row.accuracy),
             _signed(row.change),
             "" if row.low is None else f"{_signed(row.low)} to {_signed(row.high)}",
-            _signed(row.per_tenth and -row.per_tenth),
+            _signed(None if row.per_tenth is None else 0.0 - row.per_tenth),
             str(row.seeds),
             row.effect.value,
         )
@@ -173,27 +193,45 @@ def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
 
 
+_NEEDED = {
+    "drop": "layer {layer}",
+    "swap": "{before} in layer {layer}",
+    "halve": "{before} in layer {layer}",
+    "move": "the place of {before} in layer {layer}",
+}
+_SPARE = {
+    "drop": "layer {layer}",
+    "swap": "{before} in layer {layer}",
+    "halve": "half of {before} in layer {layer}",
+    "move": "the place of {before} in layer {layer}",
+}
+"""What an edit takes away, by its kind."""
+
+
 def lesson(member: MemberRow) -> str:
     """What a member's edits teach, in a sentence or two."""
-    by_effect = {
-        effect: [row for row in member.edits if row.effect.value == effect]
-        for effect in ("needed", "spare", "gain", "unclear", "unknown")
-    }
     parts = []
-    if by_effect["needed"]:
-        parts.append(f"needed: {_listed(by_effect['needed'])}")
-    if by_effect["spare"]:
-        parts.append(f"can be changed at no cost: {_listed(by_effect['spare'])}")
-    if by_effect["gain"]:
-        parts.append(f"better with it: {_listed(by_effect['gain'])}")
-    open_ones = len(by_effect["unclear"]) + len(by_effect["unknown"])
+    for effect, title, words in (
+        ("needed", "needs", _NEEDED),
+        ("spare", "does not need", _SPARE),
+    ):
+        rows = [row for row in member.edits if row.effect.value == effect]
+        if rows:
+            parts.append(f"{title}: {', '.join(_taken(row, words) for row in rows)}")
+    gains = [
+        f"{row.kind.value} {row.layer} ({row.text})" for row in member.edits if row.effect == "gain"
+    ]
+    if gains:
+        parts.append(f"better by: {', '.join(gains)}")
+    open_ones = sum(row.effect.value in ("unclear", "unknown") for row in member.edits)
     if open_ones:
         parts.append(f"{open_ones} of {len(member.edits)} edits are not clear yet")
     return "; ".join(parts)
 
 
-def _listed(rows: Sequence[EditRow]) -> str:
-    return ", ".join(f"{row.kind.value} {row.layer} ({row.text})" for row in rows)
+def _taken(row: EditRow, words: dict[str, str]) -> str:
+    before = row.text.split(" -> ")[0].removeprefix("without ").split(" one layer ")[0]
+    return words[row.kind.value].format(before=before, layer=row.layer)
 
 
 def _print_importances(found: Explanation) -> None:

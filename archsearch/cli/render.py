@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TextIO
 
 from archsearch.cli._decisions import decision_pairs
@@ -36,6 +37,7 @@ _LEAST_BELOW = 60
 """Narrower than this, words that may stand below a table do."""
 _NUM_MESSAGES = 4
 _NUM_REASONS = 2
+_MOST_OF_A_REASON = 100
 _MOST_VOLUMES = 24
 _SECONDS_BETWEEN_LOOKS = 0.2
 _STYLES = {
@@ -365,7 +367,8 @@ def progress_lines(snapshot: Snapshot, hypervolumes: Sequence[float] = ()) -> li
         lines.append(f"hypervolume {snapshot.front.hypervolume:.4f} {drawn}".rstrip())
     if snapshot.decisions is not None:
         lines += [f"{title}: {text}" for title, text in decision_pairs(snapshot.decisions)]
-    lines += [f"failed: {times} x {reason}" for reason, times in snapshot.failures[:_NUM_REASONS]]
+    for reason, number in snapshot.failures[:_NUM_REASONS]:
+        lines.append(f"failed: {number} x {shorten(plain(reason), _MOST_OF_A_REASON)}")
     return lines
 
 

@@ -24,14 +24,15 @@ def status(directory: Directory, as_json: AsJson = False) -> None:
     from archsearch.cli import render
 
     reading = read(directory)
-    facts = _facts(reading, directory)
+    decisions = reading.decisions
+    facts = _facts(reading, directory, decisions)
     if as_json:
         render.print_json(facts)
     else:
-        render.print_block(str(directory), _pairs(facts, reading.decisions))
+        render.print_block(str(directory), _pairs(facts, decisions))
 
 
-def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
+def _facts(reading: Reading, directory: Path, decisions: Decisions) -> dict[str, Any]:
     from archsearch.campaign.config import resume_command
     from archsearch.campaign.lock import holder_of
     from archsearch.campaign.standing import split
@@ -75,7 +76,7 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
         "training_seconds": sum(r.seconds for r in reading.records),
         "wall_seconds": elapsed,
         "created_at": campaign.settings.created_at,
-        "decisions": reading.decisions.plain(),
+        "decisions": decisions.plain(),
         "failures": [{"reason": text, "trials": n} for text, n in reading.failures],
         "resume": resume_command(directory) if phase == "stopped" else None,
     }

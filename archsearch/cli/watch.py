@@ -64,6 +64,7 @@ def _follow(directory: Path, every: float, progress: LiveProgress) -> None:
 
 
 def _snapshot(reading: Reading, *, is_driven: bool) -> Snapshot:
+    from archsearch.campaign.decisions import decisions
     from archsearch.campaign.progress import Snapshot, design_of, name_of
     from archsearch.records import TrialOutcome
 
@@ -80,6 +81,10 @@ def _snapshot(reading: Reading, *, is_driven: bool) -> Snapshot:
         elapsed_seconds=reading.elapsed_seconds + reading.confirm_seconds,
         eta_seconds=None,
         core_use=None,
-        decisions=reading.decisions,
+        decisions=decisions(
+            reading.records,
+            {row.number for row in front.members},
+            reading.campaign.file.training.steps,
+        ),
         failures=reading.failures,
     )

@@ -24,6 +24,17 @@ def test_a_campaign_whose_trials_were_not_all_trained_is_no_measurement(
         scaling._TrainingCampaign((Setting("serial", 1), 3))()
 
 
+def test_duplicates_are_no_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two designs the random sampler proposes one again before it has drawn both."""
+    text = scaling._TRAINING_CAMPAIGN
+    whole = text[text.index("kernel_size") : text.index("}}") + 1]
+    few = text.replace(whole, "kernel_size: {choice: [4, 5]}")
+    monkeypatch.setattr(scaling, "_TRAINING_CAMPAIGN", few)
+    wall, seconds = scaling._TrainingCampaign((Setting("serial", 1), 3))()
+    assert len(seconds) == 2
+    assert 0 < sum(seconds) < wall
+
+
 def test_a_turn_asks_for_nothing() -> None:
     assert _EmptyRequests(Setting("serial", 1))() > 10
 

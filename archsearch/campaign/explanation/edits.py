@@ -1,16 +1,17 @@
 """The minimal edits of a design: one thing is taken away or moved, all else stays.
 
 An edit takes something away (a layer, a mixer's place to the cheapest one, half of a window or of a
-state) or moves a layer. What none of them can do without loss is what the design needs.
+state) or moves what is no convolution. What cannot be taken away without loss is what it needs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from archsearch.architecture import Architecture, Block, Component
+from archsearch.architecture import Architecture, Block, Component, Scalar
 from archsearch.campaign.feasibility import priced
 from archsearch.canonical import canonicalise, spec_of, unusual
 from archsearch.costs import Price
@@ -62,7 +63,7 @@ def edits(file: CampaignFile, design: Architecture) -> list[Edit]:
         design: In canonical form.
     """
     found: list[Edit] = []
-    known, before = {design.digest}, priced(file, design).flops
+    known, before = {design.digest}, priced(file, design)
     for kind, layer, text, blocks in _changes(design):
         try:
             changed = canonicalise(design.model_copy(update={"blocks": blocks}))
@@ -70,7 +71,8 @@ def edits(file: CampaignFile, design: Architecture) -> list[Edit]:
             continue  # such as half of a head's width
         cost = priced(file, changed)
         # numbers that are no size, such as those of heads and seeds, change no price
-        saves = kind is EditKind.MOVE or cost.flops < before
+        saves = cost.flops < before.flops or cost.state_floats < before.state_floats
+        saves = saves or kind is EditKind.MOVE
         if changed.digest in known or not saves:
             continue
         known.add(changed.digest)
@@ -94,12 +96,13 @@ def _changes(design: Architecture) -> Iterator[Change]:
             yield EditKind.HALVE, i + 1, text, _with(blocks, i, changed)
     for i, block in enumerate(blocks):
         for j in (i - 1, i + 1):
-            if 0 <= j < len(blocks) and _is_placed(block) and blocks[j] != block:
+            if 0 <= j < len(blocks) and beyond_convolutions(block):
                 # two placed neighbours that change places are one edit, said of the first
                 moved = list(blocks)
-                moved[i], moved[j] = moved[j], moved[i]
+                moved[i], moved[j] = _with_mixers(block, blocks[j]), _with_mixers(blocks[j], block)
+                name = beyond_convolutions(block)[0]
                 where = "up" if j < i else "down"
-                yield EditKind.MOVE, i + 1, f"{block.sequence.name} one layer {where}", tuple(moved)
+                yield EditKind.MOVE, i + 1, f"{name} one layer {where}", tuple(moved)
 
 
 def _with(blocks: tuple[Block, ...], i: int, block: Block) -> tuple[Block, ...]:
@@ -127,21 +130,34 @@ def _cheaper(block: Block) -> Iterator[tuple[str, Block]]:
 
 
 def _halved(block: Block) -> Iterator[tuple[str, Block]]:
-    """The block with one size of one part halved; sizes that follow the length have no half."""
+    """The block with one size of one part halved; roots of the length have no half."""
     for kind in ("sequence", "parallel", "channel"):
         part: Component | None = getattr(block, kind)
         if part is None:
             continue
         for name, value in sorted(spec_of(part).canonical().options.items()):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-                continue
-            less = part.model_copy(update={"options": {**part.options, name: value // 2}})
-            yield (
-                f"{part.name}: {name} {value} -> {value // 2}",
-                block.model_copy(update={kind: less}),
-            )
+            half = _half(value)
+            if half is not None:
+                less = part.model_copy(update={"options": {**part.options, name: half}})
+                changed = block.model_copy(update={kind: less})
+                yield f"{part.name}: {name} {value} -> {half}", changed
 
 
-def _is_placed(block: Block) -> bool:
-    """Whether it is more than a convolution."""
-    return any(specs.get(mixer.name).family not in CONVOLUTIONS for mixer in block.mixers)
+def _half(value: Scalar) -> Scalar | None:
+    """Half of a number, or of a share of the length."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2:
+        return value // 2
+    if isinstance(value, str) and (share := re.fullmatch(r"N/(\d+)", value)):
+        return f"N/{2 * int(share[1])}"
+    return None
+
+
+def _with_mixers(block: Block, other: Block) -> Block:
+    """The block with another one's sequence mixers; channel mixer and local convolution stay."""
+    return block.model_copy(update={"sequence": other.sequence, "parallel": other.parallel})
+
+
+def beyond_convolutions(block: Block) -> list[str]:
+    """Its sequence mixers that are no convolutions."""
+    names = [mixer.name for mixer in block.mixers]
+    return [name for name in names if specs.get(name).family not in CONVOLUTIONS]

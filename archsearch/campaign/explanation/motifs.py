@@ -9,9 +9,8 @@ from typing import Final
 
 from archsearch.architecture import Architecture
 from archsearch.campaign.estimates import wilson
+from archsearch.campaign.explanation.edits import beyond_convolutions
 from archsearch.campaign.explanation.records import Motif
-from archsearch.mixers import specs
-from archsearch.mixers.base import CONVOLUTIONS
 from archsearch.records import Front, TrialRecord
 
 LEAST: Final = 2
@@ -65,11 +64,7 @@ def _motifs(design: Architecture) -> Iterator[str]:
     yield f"{len(names)} layers"
     yield f"d_model {design.d_model}"
     yield f"positions: {design.position}"
-    placed = [
-        i
-        for i, block in enumerate(design.blocks)
-        if any(specs.get(mixer.name).family not in CONVOLUTIONS for mixer in block.mixers)
-    ]
+    placed = [i for i, block in enumerate(design.blocks) if beyond_convolutions(block)]
     yield f"{len(placed)} layers beyond convolutions"
     for i in placed:
         half = "upper" if 2 * i >= len(names) else "lower"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import fmean
 from typing import Final, NamedTuple
 
 from archsearch.architecture import Architecture
@@ -40,17 +41,25 @@ class Subject(NamedTuple):
     edits: tuple[Edit, ...]
 
 
+class _Owner(NamedTuple):
+    """A member that a design is an edit of, and the rate at which the member was scored."""
+
+    digest: str
+    learning_rate: float
+
+
 class _Design(NamedTuple):
-    """Something to train: a member or an edit of one; of several, if they come to the same.
+    """Something to train: a member or an edit; of several, if their edits come to the same.
 
     Attributes:
-        origin: The digest of the member that an edit is of.
+        rates: Its own if it is a member, else those of its members.
+        owners: The members that it is an edit of; none for a member, which no rate has to save.
     """
 
     text: str
     architecture: Architecture
-    learning_rate: float
-    origin: str | None = None
+    rates: tuple[float, ...]
+    owners: tuple[_Owner, ...] = ()
 
 
 class ExplainPlan(NamedTuple):
@@ -79,17 +88,22 @@ class ExplainPlan(NamedTuple):
     def designs(self) -> dict[str, _Design]:
         """By digest, each member before its edits."""
         members = {
-            s.architecture.digest: _Design(f"trial {s.number}", s.architecture, s.learning_rate)
+            s.architecture.digest: _Design(f"trial {s.number}", s.architecture, (s.learning_rate,))
             for s in self.subjects
         }
         found: dict[str, _Design] = {}
         for s in self.subjects:
-            digest = s.architecture.digest
-            found.setdefault(digest, members[digest])
+            owner = _Owner(s.architecture.digest, s.learning_rate)
+            found.setdefault(owner.digest, members[owner.digest])
             for edit in s.edits:
                 text = f"trial {s.number}, {edit.text}"
-                design = _Design(text, edit.architecture, s.learning_rate, digest)
-                found.setdefault(edit.digest, members.get(edit.digest, design))
+                known = members.get(edit.digest) or found.get(edit.digest)
+                if known is None:
+                    known = _Design(text, edit.architecture, ())
+                if edit.digest not in members:
+                    rates = dict.fromkeys((*known.rates, owner.learning_rate))
+                    known = known._replace(rates=tuple(rates), owners=(*known.owners, owner))
+                found[edit.digest] = known
         return found
 
     def request(self, place: Place, worker: WorkerSettings) -> EvaluationRequest:
@@ -119,7 +133,7 @@ def plan_of(
     if not front.members:
         raise InputError(f"{campaign.directory}: the front is empty; there is nothing to explain")
     records = {record.number: record for record in reading.records}
-    # a short budget explains those first that are asked for first
+    # a short budget explains the first of them
     members = sorted(front.members, key=lambda m: (m.number != front.knee, -m.accuracy, m.cost))
     subjects = []
     for member in members:
@@ -156,20 +170,29 @@ class Evidence:
     def rates(self, digest: str) -> tuple[float, ...] | None:
         """The rates at which its first seed is trained, its own first; None if not known yet.
 
-        Those of the space if the design falls far behind its member at the member's rate.
+        All of the space if it falls far behind a member that it is an edit of.
         """
         design = self._designs[digest]
-        own = (design.learning_rate,)
-        others = tuple(r for r in self._plan.file.search.learning_rates if r not in own)
-        if design.origin is None or not others:
-            return own
-        places = ((digest, *own, 0), (design.origin, *own, 0))
+        others = [r for r in self._plan.file.search.learning_rates if r not in design.rates]
+        if not design.owners or not others:
+            return design.rates
+        if any((digest, rate, 0) in self._runs for rate in others):
+            return (*design.rates, *others)
+        places = [(digest, rate, 0) for rate in design.rates]
+        places += [(*owner, 0) for owner in design.owners]
         if any(place not in self._runs for place in places):
             return None
-        mine, member = (self.result(*place) for place in places)
-        if mine is None or member is None or score_of(mine) >= score_of(member) - FALL:
-            return own
-        return (*own, *others)
+        mine = [score_of(e) for rate in design.rates if (e := self.result(digest, rate, 0))]
+        members = [score for owner in design.owners for score in self._known(*owner)]
+        if not mine or not members or max(mine) >= max(members) - FALL:
+            return design.rates
+        return (*design.rates, *others)
+
+    def _known(self, digest: str, rate: float) -> tuple[float, ...]:
+        """A member's first score, and the mean of all that there are: one of them may be luck."""
+        seeds = (self.result(digest, rate, seed) for seed in range(self._plan.seeds))
+        found = [score_of(evaluation) for evaluation in seeds if evaluation is not None]
+        return (found[0], fmean(found)) if found else ()
 
     def best_rate(self, digest: str) -> float | None:
         """Of those tried with the first seed, by validation; None before all of them were."""
@@ -180,21 +203,38 @@ class Evidence:
         return max(tried, key=lambda r: self._merit(digest, r), default=rates[0])
 
     def scores(self, digest: str) -> tuple[float, ...]:
-        """Of the seeds at the best rate; what failed is left out."""
+        """Of the seeds at the best rate; what failed is left out.
+
+        The first seed has chosen the rate where there were several. It would be too good, and is
+        left out as soon as there is another.
+        """
         rate = self.best_rate(digest)
         if rate is None:
             return ()
-        found = (self.result(digest, rate, seed) for seed in range(self._plan.seeds))
-        return tuple(score_of(evaluation) for evaluation in found if evaluation is not None)
+        seeds = [self.result(digest, rate, seed) for seed in range(self._plan.seeds)]
+        scores = tuple(score_of(evaluation) for evaluation in seeds if evaluation is not None)
+        chose = len(self.rates(digest) or ()) > 1 and seeds[0] is not None
+        return scores[1:] if chose and len(scores) > 1 else scores
 
     def missing(self) -> Iterator[Place]:
-        """What is to be trained next, as far as it is known, in order: seed by seed."""
-        for digest, design in self._designs.items():
-            own = design.learning_rate
-            for rate in self.rates(digest) or (own,):
+        """What is to be trained next, as far as it is known: member by member, seed by seed.
+
+        A budget that ends early has then judged some members rather than none.
+        """
+        asked: set[Place] = set()
+        for subject in self._plan.subjects:
+            digests = [subject.architecture.digest, *(edit.digest for edit in subject.edits)]
+            for place in self._missing_of(digests):
+                if place not in asked:
+                    asked.add(place)
+                    yield place
+
+    def _missing_of(self, digests: Sequence[str]) -> Iterator[Place]:
+        for digest in digests:
+            for rate in self.rates(digest) or self._designs[digest].rates:
                 yield from self._unless_there(digest, rate, 0)
         for seed in range(1, self._plan.seeds):
-            for digest in self._designs:
+            for digest in digests:
                 best = self.best_rate(digest)
                 if best is not None and self.result(digest, best, 0) is not None:
                     yield from self._unless_there(digest, best, seed)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from pydantic import computed_field
+
 from archsearch.architecture import Architecture
 from archsearch.campaign.explanation.edits import EditKind
 from archsearch.campaign.runs import KeptRun
@@ -58,7 +60,7 @@ class EditRow(Record):
         layer: From 1.
         architecture: The changed design.
         flops_ratio: Its FLOPs by the member's.
-        seeds: How many were trained.
+        seeds: How many are averaged.
         learning_rate: Its best one by validation, of those that were tried.
         accuracy: Mean of the seeds' capped test accuracies.
         change: Accuracy less the member's.
@@ -80,6 +82,7 @@ class EditRow(Record):
     high: float | None
     effect: Effect
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def per_tenth(self) -> float | None:
         """Accuracy lost for each tenth of the member's FLOPs that the edit saves."""
@@ -135,6 +138,7 @@ class Motif(Record):
     front_interval: tuple[float, float]
     dominated_interval: tuple[float, float]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def is_telling(self) -> bool:
         """Whether the intervals do not meet."""
