@@ -9,33 +9,24 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from archsearch import journal
 from archsearch.campaign.calibration.conclude import conclude
 from archsearch.campaign.calibration.plan import CalibrationPlan, missing, plan_of
 from archsearch.campaign.calibration.records import Calibration, CalibrationRun, Place
-from archsearch.campaign.dispatch import Landing, WorkerSettings
+from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.estimates import score_of
 from archsearch.campaign.launch import LaunchOptions, worker_of
 from archsearch.campaign.lock import CampaignLock
-from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop
-from archsearch.campaign.runs import RunLoop, keep_run, kept_runs
+from archsearch.campaign.progress import Ending, EndKind, Observer, Stop
+from archsearch.campaign.runs import Ended, RunLoop, keep_sealed, kept_runs
 from archsearch.errors import ArchsearchError, InputError, StoreError
 from archsearch.execution import executors
 from archsearch.execution.base import Executor
-from archsearch.files import write_atomically
-from archsearch.records import (
-    Evaluation,
-    EvaluationRequest,
-    Failure,
-    now_text,
-    seal,
-    unseal,
-)
+from archsearch.records import Evaluation, EvaluationRequest, unseal
 from archsearch.space import CampaignFile
 
 CALIBRATIONS: Final = "calibrations"
@@ -83,11 +74,7 @@ def keep(folder: Path, calibration: Calibration) -> None:
     Raises:
         StoreError: It cannot be written.
     """
-    path = folder / CALIBRATION
-    try:
-        write_atomically(path, seal(calibration) + "\n")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    keep_sealed(folder / CALIBRATION, calibration)
 
 
 def read_calibration(folder: Path) -> Calibration | None:
@@ -184,7 +171,7 @@ def calibrate(
         return ending
 
 
-class Calibrator(RunLoop[Place]):
+class Calibrator(RunLoop[Place, CalibrationRun]):
     """Makes the runs that are missing; the caller holds the folder's lock.
 
     Args:
@@ -207,17 +194,12 @@ class Calibrator(RunLoop[Place]):
         stop: Stop,
         worker: WorkerSettings,
     ) -> None:
-        super().__init__(folder / JOURNAL, executor, observer, stop)
-        self._plan = plan
-        self._folder = folder
-        self._worker = worker
-        journal.prepare(folder / JOURNAL, ours=True)
         wanted = set(plan.places)
-        runs = read_runs(plan, folder)
-        self._runs = {run.place: run for run in runs if run.place in wanted}
-        self._waiting = deque(missing(plan, self._runs.values()))
-        self._flights.expect(run.evaluation for run in self._runs.values() if run.evaluation)
-        self._made = 0
+        runs = {run.place: run for run in read_runs(plan, folder) if run.place in wanted}
+        super().__init__(folder / JOURNAL, executor, observer, stop, runs)
+        self._plan = plan
+        self._worker = worker
+        self._waiting = deque(missing(plan, runs.values()))
 
     def run(self) -> Ending:
         """Trains until nothing is missing, or the user ends it.
@@ -241,46 +223,27 @@ class Calibrator(RunLoop[Place]):
     def _request(self, place: Place) -> EvaluationRequest:
         return self._plan.request(place, self._worker)
 
-    def _take(self, landing: Landing[Place]) -> None:
-        place, result = landing.subject, landing.result
-        run = CalibrationRun(
+    def _run_of(self, place: Place, digest: str, ended: Ended) -> CalibrationRun:
+        return CalibrationRun(
             key=self._plan.key,
             name=place.name,
-            digest=landing.request.architecture.digest,
+            digest=digest,
             learning_rate=place.learning_rate,
             seed=place.seed,
-            evaluation=result if isinstance(result, Evaluation) else None,
-            failure=result if isinstance(result, Failure) else None,
-            attempts=landing.attempts,
-            finished_at=now_text(),
-        )
-        keep_run(self._folder / JOURNAL, run)
-        self._runs[place] = run
-        self._made += 1
-        if run.result is None:
-            self._observer.event(f"{place} failed: {run.problem}")
-            return
-        worst = min((cell.accuracy for cell in run.result.test), default=0.0)
-        self._observer.event(
-            f"{place}: {run.result.outcome.value} at step {run.result.step}, accuracy"
-            f" {score_of(run.result):.3f}, worst cell {worst:.3f}, {run.result.seconds:.0f} s"
+            **ended,
         )
 
-    def _snapshot(self) -> Snapshot:
-        counts = Counter(
-            "failed" if run.result is None else run.result.outcome.value
-            for run in self._runs.values()
+    def _words(self, result: Evaluation) -> str:
+        worst = min((cell.accuracy for cell in result.test), default=0.0)
+        return (
+            f"{result.outcome.value} at step {result.step}, accuracy {score_of(result):.3f},"
+            f" worst cell {worst:.3f}, {result.seconds:.0f} s"
         )
-        spent = self._elapsed_seconds
+
+    def _num_planned(self) -> int:
+        return len(self._plan.places)
+
+    def _eta_seconds(self) -> float | None:
         waiting = 0 if self._stop.draining else len(self._waiting)
         left = waiting + len(self._flights)
-        return Snapshot(
-            phase=self.work,
-            counts=dict(counts),
-            running=tuple(map(str, self._flights.subjects)),
-            front=None,
-            target_trials=len(self._plan.places),
-            elapsed_seconds=spent,
-            eta_seconds=left * spent / self._made if self._made else None,
-            core_use=None,
-        )
+        return left * self._elapsed_seconds / self._made if self._made else None

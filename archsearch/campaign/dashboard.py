@@ -19,10 +19,10 @@ from archsearch.storage.dashboard import (
     Label,
     application,
     confirmations_of,
-    copy_study,
     label,
     trials_of,
 )
+from archsearch.storage.read import copy_study
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication

@@ -8,35 +8,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from archsearch import journal
-from archsearch.campaign.dispatch import Landing, WorkerSettings
+from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.estimates import score_of
 from archsearch.campaign.explanation.conclude import conclude
 from archsearch.campaign.explanation.plan import Evidence, ExplainPlan
 from archsearch.campaign.explanation.records import EditRun, Explanation, Importance, Place
 from archsearch.campaign.launch import LaunchOptions, worker_of
 from archsearch.campaign.lock import CampaignLock
-from archsearch.campaign.progress import Ending, EndKind, Observer, Snapshot, Stop
+from archsearch.campaign.policy import MAX_CONSECUTIVE_FAILURES
+from archsearch.campaign.progress import Ending, EndKind, Observer, Stop
 from archsearch.campaign.reading import Reading
-from archsearch.campaign.runs import RunLoop, keep_run, kept_runs
+from archsearch.campaign.runs import Ended, RunLoop, keep_sealed, kept_runs
 from archsearch.errors import InputError, StoreError
 from archsearch.execution import executors
 from archsearch.execution.base import Executor
-from archsearch.files import write_atomically
-from archsearch.records import Evaluation, EvaluationRequest, Failure, now_text, seal
+from archsearch.records import Evaluation, EvaluationRequest
 from archsearch.storage import read_importances
 
 FOLDER: Final = "explain"
 JOURNAL: Final = "runs.jsonl"
 EXPLANATION: Final = "explanation.json"
-
-_HOPELESS: Final = 3
-"""So many runs that fail, and none that does not: nothing more is begun."""
 
 
 def folder_of(reading: Reading) -> Path:
@@ -55,7 +50,7 @@ def read_runs(plan: ExplainPlan, folder: Path) -> list[EditRun]:
     for number, run in enumerate(kept_runs(path, EditRun), 1):
         if run.key != plan.key:
             raise StoreError(f"{path}:{number}: is of another campaign; remove the file")
-        runs[run.where] = run
+        runs[run.place] = run
     return list(runs.values())
 
 
@@ -128,18 +123,11 @@ def explain(
                 worker = worker_of(how, executor.slots)
                 ending = Explainer(plan, folder, executor, observer, stop, worker).run()
         found = explanation_of(reading, plan)
-        _keep(folder / EXPLANATION, found)
+        keep_sealed(folder / EXPLANATION, found)
         return ending, found
 
 
-def _keep(path: Path, explanation: Explanation) -> None:
-    try:
-        write_atomically(path, seal(explanation) + "\n")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-class Explainer(RunLoop[Place]):
+class Explainer(RunLoop[Place, EditRun]):
     """Makes the runs that are missing; the caller holds the folder's lock.
 
     Args:
@@ -162,14 +150,13 @@ class Explainer(RunLoop[Place]):
         stop: Stop,
         worker: WorkerSettings,
     ) -> None:
-        super().__init__(folder / JOURNAL, executor, observer, stop)
+        # what failed before is tried again
+        runs = [run for run in read_runs(plan, folder) if run.result is not None]
+        super().__init__(
+            folder / JOURNAL, executor, observer, stop, {run.place: run for run in runs}
+        )
         self._plan = plan
         self._worker = worker
-        journal.prepare(folder / JOURNAL, ours=True)
-        # what failed before is tried again
-        self._runs = [run for run in read_runs(plan, folder) if run.result is not None]
-        self._flights.expect(run.evaluation for run in self._runs if run.evaluation)
-        self._made = 0
 
     def run(self) -> Ending:
         """Trains until nothing is missing, the time is over, or the user ends it.
@@ -183,7 +170,7 @@ class Explainer(RunLoop[Place]):
         left = len(self._missing())
         if left and self._stop.draining:
             return Ending(EndKind.DRAINED, "stopped by the user")
-        failed = [run for run in self._runs if run.result is None]
+        failed = [run for run in self._runs.values() if run.result is None]
         if failed:
             why = f"{len(failed)} runs failed, such as by {failed[0].problem}"
             return Ending(EndKind.ABORTED, why)
@@ -194,12 +181,13 @@ class Explainer(RunLoop[Place]):
         return Ending(EndKind.FINISHED, "every edit was trained")
 
     def _missing(self) -> list[Place]:
-        return list(Evidence(self._plan, self._runs).missing())
+        return list(Evidence(self._plan, self._runs.values()).missing())
 
     def _next(self) -> Place | None:
         if self._elapsed_seconds >= 60 * self._plan.minutes:
             return None
-        if self._made >= _HOPELESS and all(run.result is None for run in self._runs):
+        last = list(self._runs.values())[-MAX_CONSECUTIVE_FAILURES:]
+        if len(last) == MAX_CONSECUTIVE_FAILURES and all(run.result is None for run in last):
             return None
         flying = set(self._flights.subjects)
         return next((place for place in self._missing() if place not in flying), None)
@@ -207,43 +195,29 @@ class Explainer(RunLoop[Place]):
     def _request(self, place: Place) -> EvaluationRequest:
         return self._plan.request(place, self._worker)
 
-    def _take(self, landing: Landing[Place]) -> None:
-        place, result = landing.subject, landing.result
-        run = EditRun(
+    def _run_of(self, place: Place, digest: str, ended: Ended) -> EditRun:
+        return EditRun(
             key=self._plan.key,
-            digest=place.digest,
+            digest=digest,
             learning_rate=place.learning_rate,
             seed=place.seed,
-            evaluation=result if isinstance(result, Evaluation) else None,
-            failure=result if isinstance(result, Failure) else None,
-            attempts=landing.attempts,
-            finished_at=now_text(),
+            **ended,
         )
-        keep_run(self._journal, run)
-        self._runs.append(run)
-        self._made += 1
-        if run.result is None:
-            self._observer.event(f"{place} failed: {run.problem}")
-        else:
-            score = score_of(run.result)
-            self._observer.event(f"{place}: accuracy {score:.3f}, {run.result.seconds:.0f} s")
 
-    def _snapshot(self) -> Snapshot:
-        counts = Counter(
-            "failed" if run.result is None else run.result.outcome.value for run in self._runs
-        )
-        missing, spent = len(self._missing()), self._elapsed_seconds
+    def _name(self, place: Place) -> str:
+        design = self._plan.designs[place.digest]
+        return f"{design.text}, rate {place.learning_rate:g}, seed {place.seed + 1}"
+
+    def _words(self, result: Evaluation) -> str:
+        return f"accuracy {score_of(result):.3f}, {result.seconds:.0f} s"
+
+    def _num_planned(self) -> int:
+        return len(self._runs) + len(self._missing())
+
+    def _eta_seconds(self) -> float | None:
+        spent = self._elapsed_seconds
         # what is left of the time, or of the work
         left = 60 * self._plan.minutes - spent
         if self._made:
-            left = min(left, missing * spent / self._made)
-        return Snapshot(
-            phase=self.work,
-            counts=dict(counts),
-            running=tuple(map(str, self._flights.subjects)),
-            front=None,
-            target_trials=len(self._runs) + missing,
-            elapsed_seconds=spent,
-            eta_seconds=max(0.0, left),
-            core_use=None,
-        )
+            left = min(left, len(self._missing()) * spent / self._made)
+        return max(0.0, left)

@@ -74,6 +74,13 @@ def mean_log_probability(evaluation: Evaluation) -> float:
     return sum(values) / len(values)
 
 
+def last_validation(evaluation: Evaluation, guess_nats: float) -> tuple[float, float]:
+    """Capped accuracy and log-probability; a run that diverged is as good as guessing."""
+    if evaluation.outcome is RunOutcome.DIVERGED or not evaluation.curve:
+        return 0.0, guess_nats
+    return capped_accuracy(evaluation.curve[-1].accuracy), mean_log_probability(evaluation)
+
+
 def advance(
     plan: Plan, record: TrialRecord, stops: Stops, known: int
 ) -> tuple[TrialRecord, tuple[Move, ...]]:

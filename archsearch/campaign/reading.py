@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.decisions import Decisions, decisions
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Reading(NamedTuple):
+@dataclass(frozen=True)
+class Reading:
     """A campaign, what its store holds, and how long drivers have searched and confirmed.
 
     Attributes:
@@ -37,12 +40,12 @@ class Reading(NamedTuple):
     confirmations: list[Confirmation]
     confirm_seconds: float
 
-    @property
+    @cached_property
     def front(self) -> Front:
         """The front now."""
         return front_of(self.campaign, self.records, self.confirmations)
 
-    @property
+    @cached_property
     def decisions(self) -> Decisions:
         """How races and stops went."""
         members = {row.number for row in self.front.members}

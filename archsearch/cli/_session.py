@@ -8,11 +8,12 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TextIO, TypeVar
 
 from archsearch.campaign.config import (
     Campaign,
@@ -44,6 +45,8 @@ from archsearch.records import Front, TrialOutcome, TrialRecord
 from archsearch.samplers import samplers
 from archsearch.space import CampaignFile
 from archsearch.storage import read_confirmations, read_records, redacted, url_problems
+
+T = TypeVar("T")
 
 _TERM_GRACE_SECONDS = 25.0
 _SIGNAL_EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -201,16 +204,12 @@ def _drive(
     *,
     search: bool = True,
 ) -> int:
-    stop, display = Stop(), LiveProgress()
-    display.event(f"campaign {campaign.directory}")
-    received: list[int] = []
-    try:
-        with signals(stop, received) as install:
-            ending = launch(
-                campaign, how, display, stop, changes=changes, on_started=install, search=search
-            )
-    finally:
-        display.close()
+    def work(display: LiveProgress, stop: Stop, install: Callable[[], None]) -> Ending:
+        return launch(
+            campaign, how, display, stop, changes=changes, on_started=install, search=search
+        )
+
+    ending, received = carried_out(f"campaign {campaign.directory}", work)
     url, study = campaign.storage_url, campaign.settings.study
     records = read_records(url, study)
     front = front_of(campaign, records, read_confirmations(url, study))
@@ -220,6 +219,28 @@ def _drive(
         return exit_code(received)
     _complain_of_failure(ending, front, records, go_on_with)
     return 0
+
+
+def carried_out(
+    title: str,
+    work: Callable[[LiveProgress, Stop, Callable[[], None]], T],
+    stream: TextIO | None = None,
+) -> tuple[T, list[int]]:
+    """What work with a live display comes to, and the signals that it received.
+
+    Args:
+        title: Of the work, said first.
+        work: Is given what to tell, how it is ended, and what installs our signal handlers.
+        stream: Where it is shown; standard output unless given.
+    """
+    stop, display = Stop(), LiveProgress(stream=stream)
+    display.event(title)
+    received: list[int] = []
+    try:
+        with signals(stop, received) as install:
+            return work(display, stop, install), received
+    finally:
+        display.close()
 
 
 @contextmanager

@@ -96,19 +96,15 @@ def _make(
     """Makes what is missing; returns the exit code."""
     from archsearch.campaign.calibrate import calibrate as make
     from archsearch.campaign.calibrate import calibrate_command
-    from archsearch.campaign.progress import EndKind, Stop
+    from archsearch.campaign.progress import EndKind
     from archsearch.cli import _session
-    from archsearch.cli.render import LiveProgress
 
     stream = sys.stderr if to_stderr else sys.stdout
-    stop, display = Stop(), LiveProgress(stream=stream)
-    display.event(f"calibration {folder}")
-    received: list[int] = []
-    try:
-        with _session.signals(stop, received) as install:
-            ending = make(plan, folder, how, display, stop, on_started=install)
-    finally:
-        display.close()
+    ending, received = _session.carried_out(
+        f"calibration {folder}",
+        lambda display, stop, install: make(plan, folder, how, display, stop, on_started=install),
+        stream,
+    )
     print(f"{ending.kind.value}: {ending.reason}", file=stream)
     if ending.kind not in (EndKind.DRAINED, EndKind.CANCELLED):
         return 0

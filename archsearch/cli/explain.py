@@ -111,19 +111,15 @@ def _make(
     """Trains what is missing; returns the exit code, why runs failed, and what is known."""
     from archsearch.campaign.explain import explain as make
     from archsearch.campaign.explain import folder_of
-    from archsearch.campaign.progress import EndKind, Stop
+    from archsearch.campaign.progress import EndKind
     from archsearch.cli import _session
-    from archsearch.cli.render import LiveProgress
 
     stream = sys.stderr if to_stderr else sys.stdout
-    stop, display = Stop(), LiveProgress(stream=stream)
-    display.event(f"explanation {folder_of(reading)}")
-    received: list[int] = []
-    try:
-        with _session.signals(stop, received) as install:
-            ending, found = make(reading, plan, how, display, stop, on_started=install)
-    finally:
-        display.close()
+    (ending, found), received = _session.carried_out(
+        f"explanation {folder_of(reading)}",
+        lambda display, stop, install: make(reading, plan, how, display, stop, on_started=install),
+        stream,
+    )
     print(f"{ending.kind.value}: {ending.reason}", file=stream)
     if ending.kind not in (EndKind.DRAINED, EndKind.CANCELLED):
         return 0, ending.reason if ending.kind is EndKind.ABORTED else "", found

@@ -24,15 +24,14 @@ def status(directory: Directory, as_json: AsJson = False) -> None:
     from archsearch.cli import render
 
     reading = read(directory)
-    decisions = reading.decisions
-    facts = _facts(reading, directory, decisions)
+    facts = _facts(reading, directory)
     if as_json:
         render.print_json(facts)
     else:
-        render.print_block(str(directory), _pairs(facts, decisions))
+        render.print_block(str(directory), _pairs(facts, reading.decisions))
 
 
-def _facts(reading: Reading, directory: Path, decisions: Decisions) -> dict[str, Any]:
+def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     from archsearch.campaign.config import resume_command
     from archsearch.campaign.lock import holder_of
     from archsearch.campaign.standing import split
@@ -76,7 +75,7 @@ def _facts(reading: Reading, directory: Path, decisions: Decisions) -> dict[str,
         "training_seconds": sum(r.seconds for r in reading.records),
         "wall_seconds": elapsed,
         "created_at": campaign.settings.created_at,
-        "decisions": decisions.plain(),
+        "decisions": reading.decisions.plain(),
         "failures": [{"reason": text, "trials": n} for text, n in reading.failures],
         "resume": resume_command(directory) if phase == "stopped" else None,
     }

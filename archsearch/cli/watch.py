@@ -64,7 +64,6 @@ def _follow(directory: Path, every: float, progress: LiveProgress) -> None:
 
 
 def _snapshot(reading: Reading, *, is_driven: bool) -> Snapshot:
-    from archsearch.campaign.decisions import decisions
     from archsearch.campaign.progress import Snapshot, design_of, name_of
     from archsearch.records import TrialOutcome
 
@@ -81,10 +80,6 @@ def _snapshot(reading: Reading, *, is_driven: bool) -> Snapshot:
         elapsed_seconds=reading.elapsed_seconds + reading.confirm_seconds,
         eta_seconds=None,
         core_use=None,
-        decisions=decisions(
-            reading.records,
-            {row.number for row in front.members},
-            reading.campaign.file.training.steps,
-        ),
+        decisions=reading.decisions,
         failures=reading.failures,
     )

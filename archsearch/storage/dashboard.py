@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from archsearch.errors import InputError, StoreError
 from archsearch.records import Confirmation, TrialRecord, unseal
-from archsearch.storage.sqlite import back_up, select
-from archsearch.storage.store import RECORD, Store, confirm_name, references_name
-from archsearch.storage.urls import sqlite_path
+from archsearch.storage.sqlite import select
+from archsearch.storage.store import RECORD, confirm_name, references_name
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -114,20 +113,6 @@ def check_installed() -> None:
             "optuna-dashboard is not installed; 'pip install archsearch[dashboard]',"
             " or use 'archsearch report'"
         )
-
-
-def copy_study(url: str, name: str, path: Path) -> None:
-    """Copies a campaign's study into a new SQLite file, whoever writes it at the time.
-
-    Raises:
-        StoreError: The store is missing, damaged or not reachable.
-    """
-    source = sqlite_path(url)
-    if source is not None:
-        back_up(source, path)
-        return
-    with contextlib.closing(Store(url, name, objectives=(), create=False)) as store:
-        store.copy_to(f"sqlite:///{path}")
 
 
 def trials_of(path: Path, name: str) -> dict[int, TrialRecord]:

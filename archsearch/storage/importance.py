@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from archsearch.errors import StoreError
-from archsearch.storage.dashboard import copy_study
+from archsearch.storage.read import copy_study
 from archsearch.storage.urls import redacted
 
 LEAST_TRIALS: Final = 20

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from archsearch.records import Confirmation, TrialRecord, unseal
-from archsearch.storage.sqlite import select
+from archsearch.storage.sqlite import back_up, select
 from archsearch.storage.store import ELAPSED, RECORD, Store, confirm_name, references_name
 from archsearch.storage.urls import sqlite_path
 
@@ -105,3 +105,17 @@ def read_confirm_seconds(url: str, name: str) -> float:
 def _seconds(path: Path, study: str) -> float:
     rows = select(path, _ELAPSED_QUERY, (ELAPSED, study))
     return float(rows[0][0]) if rows else 0.0
+
+
+def copy_study(url: str, name: str, path: Path) -> None:
+    """Copies a campaign's study into a new SQLite file, whoever writes it at the time.
+
+    Raises:
+        StoreError: The store is missing, damaged or not reachable.
+    """
+    source = sqlite_path(url)
+    if source is not None:
+        back_up(source, path)
+        return
+    with contextlib.closing(Store(url, name, objectives=(), create=False)) as store:
+        store.copy_to(f"sqlite:///{path}")

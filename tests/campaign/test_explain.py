@@ -33,6 +33,7 @@ from archsearch.campaign.explanation.records import EditRun, Effect
 from archsearch.campaign.feasibility import priced
 from archsearch.campaign.launch import LaunchOptions
 from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.policy import MAX_CONSECUTIVE_FAILURES
 from archsearch.campaign.progress import Ending, EndKind, Stop
 from archsearch.campaign.reading import Reading, read
 from archsearch.campaign.runs import keep_run
@@ -258,7 +259,7 @@ def test_everything_is_trained_once_member_by_member(campaign: Path) -> None:
     assert ending == (EndKind.FINISHED, "every edit was trained")
     runs = read_runs(plan, folder)
     count = len(plan.designs)
-    assert len({run.where for run in runs}) == len(runs) == 2 * count
+    assert len({run.place for run in runs}) == len(runs) == 2 * count
     assert len({run.evaluation.seed for run in runs if run.evaluation}) == 2 * count
     first = plan.subjects[0]
     own = [first.architecture.digest, *(e.digest for e in first.edits)]
@@ -373,7 +374,7 @@ def test_workers_and_interruptions_change_nothing(tmp_path: Path, slots: int) ->
             break
 
     def results(folder: Path) -> set[tuple[object, ...]]:
-        return {(*r.where, r.result and r.result.test) for r in read_runs(plan, folder)}
+        return {(*r.place, r.result and r.result.test) for r in read_runs(plan, folder)}
 
     assert count == len(read_runs(plan, tmp_path / "calm")) >= 6
     assert results(tmp_path / "cut") == results(tmp_path / "calm")
@@ -413,7 +414,7 @@ def test_where_everything_fails_nothing_more_is_begun(campaign: Path) -> None:
         return Failure(kind=FailureKind.ERROR, message="RuntimeError: a bug")
 
     assert session(plan, folder, train).kind is EndKind.ABORTED
-    assert len(read_runs(plan, folder)) == 3 < len(plan.designs)
+    assert len(read_runs(plan, folder)) == MAX_CONSECUTIVE_FAILURES < len(plan.designs)
 
 
 def test_two_do_not_explain_the_same_campaign(campaign: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_design_that_is_easier_to_train_stands_on_the_front_of_all(tmp_path: P
             reading.campaign.settings.model_copy(update={"reference_point": (0.2, 1e8, 0.0)}),
         )
         records = [r.model_copy(update={"learnability": decades}) for r in reading.records]
-        return reading._replace(campaign=campaign, records=records)
+        return replace(reading, campaign=campaign, records=records)
 
     a, b = made(tmp_path / "a", {4: 0.5}), made(tmp_path / "b", {4: 0.6})
     flat = compare(readings(a, b))

@@ -33,6 +33,7 @@ from archsearch.exporters import exporters
 from archsearch.records import FRESH_RUNS, Confirmation, RunSeed, TrialOutcome
 from archsearch.storage import SQLITE_FILE, Store, read_records
 from archsearch.storage import dashboard as storage_dashboard
+from archsearch.storage import read as storage_read
 from tests.campaign.test_sessions import MAIN
 from tests.conftest import ROOT
 
@@ -247,9 +248,9 @@ def test_another_database_is_copied_trial_by_trial(
     opened = Campaign.open(campaign)
     name = opened.settings.study
     backup, copied = tmp_path / "backup.db", tmp_path / "copied.db"
-    storage_dashboard.copy_study(opened.storage_url, name, backup)
-    monkeypatch.setattr(storage_dashboard, "sqlite_path", lambda _: None)
-    storage_dashboard.copy_study(opened.storage_url, name, copied)
+    storage_read.copy_study(opened.storage_url, name, backup)
+    monkeypatch.setattr(storage_read, "sqlite_path", lambda _: None)
+    storage_read.copy_study(opened.storage_url, name, copied)
     found = [storage_dashboard.trials_of(path, name) for path in (backup, copied)]
     assert [*found[0].values()] == [*found[1].values()]
     assert len(found[0]) == len(read_records(opened.storage_url, name))
@@ -262,7 +263,7 @@ def test_a_damaged_study_is_named(campaign: Path, tmp_path: Path) -> None:
             "UPDATE trial_user_attributes SET value_json = replace(value_json, 'd_model', 'd_m')"
         )
     copy = tmp_path / "copy.db"
-    storage_dashboard.copy_study(opened.storage_url, opened.settings.study, copy)
+    storage_read.copy_study(opened.storage_url, opened.settings.study, copy)
     with pytest.raises(StoreError, match=r"reference 0: the record's checksum does not match"):
         storage_dashboard.trials_of(copy, opened.settings.study)
 

@@ -9,9 +9,8 @@ from typing import NamedTuple
 from archsearch.campaign.calibration.plan import CalibrationPlan
 from archsearch.campaign.calibration.records import CalibrationRow, CalibrationRun, Place
 from archsearch.campaign.estimates import score_of
-from archsearch.campaign.race import LEAST_GAIN_NATS, mean_log_probability
+from archsearch.campaign.race import LEAST_GAIN_NATS, last_validation
 from archsearch.campaign.references import FULL_ATTENTION
-from archsearch.objectives import capped_accuracy
 from archsearch.records import Evaluation, RunOutcome
 
 
@@ -89,7 +88,8 @@ def _row(
     cells = [_cells(plan, evaluation) for evaluation in evaluations]
     means = tuple(fmean(column) for column in zip(*cells, strict=True))
     scores = tuple(score_of(evaluation) for evaluation in evaluations)
-    last = [_last_validation(plan, evaluation) for evaluation in evaluations]
+    guess_nats = plan.file.task.guess_nats
+    last = [last_validation(evaluation, guess_nats) for evaluation in evaluations]
     steps = tuple(evaluation.step for evaluation in evaluations)
     seconds = [evaluation.seconds for evaluation in evaluations]
     return CalibrationRow(
@@ -113,10 +113,3 @@ def _cells(plan: CalibrationPlan, evaluation: Evaluation) -> list[float]:
     if evaluation.outcome is RunOutcome.DIVERGED or not evaluation.test:
         return [0.0] * len(plan.file.task.test_cells)
     return [cell.accuracy for cell in evaluation.test]
-
-
-def _last_validation(plan: CalibrationPlan, evaluation: Evaluation) -> tuple[float, float]:
-    """Capped accuracy and log-probability; a run that diverged is as good as guessing."""
-    if evaluation.outcome is RunOutcome.DIVERGED or not evaluation.curve:
-        return 0.0, plan.file.task.guess_nats
-    return capped_accuracy(evaluation.curve[-1].accuracy), mean_log_probability(evaluation)

@@ -11,7 +11,8 @@ from archsearch.architecture import Architecture
 from archsearch.campaign.calibration.records import CalibrationRun, Place
 from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION, usual_designs, widths
-from archsearch.records import EvaluationRequest, RunSeed
+from archsearch.campaign.runs import whole_run
+from archsearch.records import EvaluationRequest
 from archsearch.space import CampaignFile
 
 WINDOW = "short conv + window"
@@ -79,22 +80,9 @@ class CalibrationPlan(NamedTuple):
         )
 
     def request(self, place: Place, worker: WorkerSettings) -> EvaluationRequest:
-        """The whole run, from its first step to success or to the end of the budget.
-
-        Rates of a design share weights and batches, which makes them comparable.
-        """
+        """The run's request; rates of a design share weights and batches: they can be compared."""
         design = self.designs[place.name]
-        training = self.file.training.model_copy(update={"learning_rate": place.learning_rate})
-        return EvaluationRequest(
-            architecture=design,
-            task=self.file.task,
-            training=training,
-            seed=RunSeed.of_design(self.seed, design.digest, place.seed),
-            to_step=training.steps,
-            threads=worker.threads,
-            memory_limit_bytes=worker.memory_limit_bytes,
-            device=worker.device,
-        )
+        return whole_run(self.file, design, place.learning_rate, (self.seed, place.seed), worker)
 
 
 def plan_of(file: CampaignFile, *, seeds: int = DEFAULT_SEEDS) -> CalibrationPlan:

@@ -11,12 +11,12 @@ from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.estimates import score_of
 from archsearch.campaign.explanation.edits import Edit, edits
 from archsearch.campaign.explanation.records import EditRun, Place
-from archsearch.campaign.race import mean_log_probability
+from archsearch.campaign.race import last_validation
 from archsearch.campaign.reading import Reading
+from archsearch.campaign.runs import whole_run
 from archsearch.costs import Price
 from archsearch.errors import InputError
-from archsearch.objectives import capped_accuracy
-from archsearch.records import Evaluation, EvaluationRequest, RunOutcome, RunSeed
+from archsearch.records import Evaluation, EvaluationRequest
 from archsearch.space import CampaignFile
 
 DEFAULT_SEEDS: Final = 3
@@ -107,18 +107,9 @@ class ExplainPlan(NamedTuple):
         return found
 
     def request(self, place: Place, worker: WorkerSettings) -> EvaluationRequest:
-        """The whole run, from its first step to success or to the end of the budget."""
-        training = self.file.training.model_copy(update={"learning_rate": place.learning_rate})
-        return EvaluationRequest(
-            architecture=self.designs[place.digest].architecture,
-            task=self.file.task,
-            training=training,
-            seed=RunSeed.of_design(self.seed, place.digest, place.seed),
-            to_step=training.steps,
-            threads=worker.threads,
-            memory_limit_bytes=worker.memory_limit_bytes,
-            device=worker.device,
-        )
+        """The run's request."""
+        design = self.designs[place.digest].architecture
+        return whole_run(self.file, design, place.learning_rate, (self.seed, place.seed), worker)
 
 
 def plan_of(
@@ -160,11 +151,11 @@ class Evidence:
     def __init__(self, plan: ExplainPlan, runs: Iterable[EditRun]) -> None:
         self._plan = plan
         self._designs = plan.designs
-        self._runs = {run.where: run for run in runs}
+        self._runs = {run.place: run for run in runs}
 
     def result(self, digest: str, rate: float, seed: int) -> Evaluation | None:
         """What a run says; None if there is none, or it failed."""
-        run = self._runs.get((digest, rate, seed))
+        run = self._runs.get(Place(digest, rate, seed))
         return None if run is None else run.result
 
     def rates(self, digest: str) -> tuple[float, ...] | None:
@@ -176,10 +167,10 @@ class Evidence:
         others = [r for r in self._plan.file.search.learning_rates if r not in design.rates]
         if not design.owners or not others:
             return design.rates
-        if any((digest, rate, 0) in self._runs for rate in others):
+        if any(Place(digest, rate, 0) in self._runs for rate in others):
             return (*design.rates, *others)
-        places = [(digest, rate, 0) for rate in design.rates]
-        places += [(*owner, 0) for owner in design.owners]
+        places = [Place(digest, rate, 0) for rate in design.rates]
+        places += [Place(*owner, 0) for owner in design.owners]
         if any(place not in self._runs for place in places):
             return None
         mine = [score_of(e) for rate in design.rates if (e := self.result(digest, rate, 0))]
@@ -197,7 +188,7 @@ class Evidence:
     def best_rate(self, digest: str) -> float | None:
         """Of those tried with the first seed, by validation; None before all of them were."""
         rates = self.rates(digest)
-        if rates is None or any((digest, rate, 0) not in self._runs for rate in rates):
+        if rates is None or any(Place(digest, rate, 0) not in self._runs for rate in rates):
             return None
         tried = [r for r in rates if self.result(digest, r, 0) is not None]
         return max(tried, key=lambda r: self._merit(digest, r), default=rates[0])
@@ -240,11 +231,11 @@ class Evidence:
                     yield from self._unless_there(digest, best, seed)
 
     def _unless_there(self, digest: str, rate: float, seed: int) -> Iterator[Place]:
-        if (digest, rate, seed) not in self._runs:
-            yield Place(self._designs[digest].text, digest, rate, seed)
+        place = Place(digest, rate, seed)
+        if place not in self._runs:
+            yield place
 
     def _merit(self, digest: str, rate: float) -> tuple[float, float]:
         evaluation = self.result(digest, rate, 0)
-        if evaluation is None or evaluation.outcome is RunOutcome.DIVERGED or not evaluation.curve:
-            return 0.0, self._plan.file.task.guess_nats
-        return capped_accuracy(evaluation.curve[-1].accuracy), mean_log_probability(evaluation)
+        assert evaluation is not None
+        return last_validation(evaluation, self._plan.file.task.guess_nats)

@@ -14,28 +14,20 @@ from archsearch.records.base import Record
 
 
 class Place(NamedTuple):
-    """One run: a design, a learning rate, the index of a seed.
+    """One run: a design by its digest, a learning rate, the index of a seed."""
 
-    Attributes:
-        text: The design, to read.
-    """
-
-    text: str
     digest: str
     learning_rate: float
     seed: int
-
-    def __str__(self) -> str:
-        return f"{self.text}, rate {self.learning_rate:g}, seed {self.seed + 1}"
 
 
 class EditRun(KeptRun):
     """One run of a member or of an edit; designs that are both, or edits twice, have one."""
 
     @property
-    def where(self) -> tuple[str, float, int]:
-        """Digest, rate and seed."""
-        return self.digest, self.learning_rate, self.seed
+    def place(self) -> Place:
+        """Where it stands in the plan."""
+        return Place(self.digest, self.learning_rate, self.seed)
 
 
 class Effect(StrEnum):
