@@ -54,12 +54,18 @@ def score_answers(hidden_MD: Tensor, weight_VD: Tensor, answer_M: Tensor) -> Ans
     Never in half precision, whatever the loss is made in: a logit of 20 would be known to 0.1, and
     of equals the first would count as the answer.
     """
-    correct, log_probability = [], []
-    for hidden_RD, answer_R in zip(
-        torch.split(hidden_MD, ROWS), torch.split(answer_M, ROWS), strict=True
-    ):
-        logits_RV = hidden_RD @ weight_VD.T
-        answer = logits_RV.gather(1, answer_R[:, None])[:, 0]
-        log_probability.append(answer - torch.logsumexp(logits_RV, -1))
-        correct.append(logits_RV.argmax(-1) == answer_R)
-    return AnswerScores(torch.cat(correct), torch.cat(log_probability))
+    scores = AnswerScores(
+        torch.empty_like(answer_M, dtype=torch.bool),
+        torch.empty_like(answer_M, dtype=hidden_MD.dtype),
+    )
+    # one buffer for all chunks: small results in between would keep the heap from reusing theirs
+    logits = hidden_MD.new_empty(min(ROWS, len(answer_M)), len(weight_VD))
+    for begin in range(0, len(answer_M), ROWS):
+        rows = slice(begin, min(begin + ROWS, len(answer_M)))
+        answer_R1 = answer_M[rows, None]
+        logits_RV = torch.matmul(hidden_MD[rows], weight_VD.T, out=logits[: len(answer_R1)])
+        answer_logit_R1 = logits_RV.gather(1, answer_R1)
+        log_sum_R1 = torch.logsumexp(logits_RV, -1, keepdim=True)
+        scores.log_probability[rows] = (answer_logit_R1 - log_sum_R1)[:, 0]
+        scores.correct[rows] = logits_RV.argmax(-1) == answer_M[rows]
+    return scores

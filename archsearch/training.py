@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,17 +138,19 @@ def start(request: EvaluationRequest) -> Run:
     initialise(model, streams.init)
     device = resolve(request.device)
     model.to(device)
-    matrices, others = decay_groups(model)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": request.training.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=request.training.learning_rate,
-        fused=True,
-    )
+    groups = parameter_groups(model, request.training)
+    optimizer = torch.optim.AdamW(groups, lr=request.training.learning_rate, fused=True)
     dtype = matmul_dtype(request.training.precision, device)
     return Run(model, optimizer, task, request.training, streams, device, dtype)
+
+
+def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """What AdamW is given: parameters with weight decay, and those without."""
+    decaying, others = decay_groups(model)
+    return [
+        {"params": decaying, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
 
 
 def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

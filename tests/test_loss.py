@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,6 +65,37 @@ def test_the_softmax_of_half_precision_products_is_not_half() -> None:
         scale = float(theirs.grad.abs().max())
         # 0.0026 and 0.008; with a softmax in half precision the first is 0.015
         assert float((ours.grad - theirs.grad).abs().max()) < 0.01 * scale
+
+
+_PEAK = """
+import resource, sys, torch
+from archsearch.loss import linear_cross_entropy, score_answers
+
+def peak_mebibytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def run(rows):
+    hidden = torch.ones(rows, 8, requires_grad=True)
+    weight = torch.ones(8192, 8, requires_grad=True)
+    answer = torch.zeros(rows, dtype=torch.long)
+    linear_cross_entropy(hidden, weight, answer, getattr(torch, sys.argv[1])).backward()
+    score_answers(hidden.detach(), weight, answer)
+
+run(128)
+before = peak_mebibytes()
+run(8192)
+print(peak_mebibytes() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_logits_of_all_rows_never_exist_at_once(dtype: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _PEAK, dtype], capture_output=True, text=True, check=True
+    )
+    # the logits of 8,192 rows are 256 MiB in float32, 128 in bfloat16
+    assert float(ran.stdout) < 40
 
 
 def test_large_logits_do_not_overflow() -> None:

@@ -14,7 +14,7 @@ from archsearch.mixers._module import taken
 from archsearch.model import HybridModel
 from archsearch.protocol import TrainingConfig
 from archsearch.tasks.base import Batch
-from archsearch.training import decay_groups, rate_at
+from archsearch.training import parameter_groups, rate_at
 
 _BATCH_TOKENS = 65_536
 _LARGEST_BATCH = 512
@@ -32,11 +32,7 @@ def published_batch(length: int) -> int:
 
 def optimizer_of(model: HybridModel, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW with neither fused nor grouped kernels."""
-    decaying, others = decay_groups(model)
-    groups = [
-        {"params": decaying, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(model, config)
     return torch.optim.AdamW(groups, lr=config.learning_rate, foreach=False, fused=False)
 
 

@@ -9,10 +9,11 @@ runs, since references come first.
 
 from __future__ import annotations
 
+import heapq
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -96,6 +97,22 @@ class Setting(NamedTuple):
 SETTINGS = (Setting("serial", 1), Setting("ray", 1), Setting("ray", 2))
 
 
+class Turn(NamedTuple):
+    """One setting, once.
+
+    Attributes:
+        wall_seconds: From the last reference to the last trial of the campaign that trains.
+        run_seconds: Of each of its trials, of training in a worker.
+        requests_per_second: Requests that ask for nothing.
+        trial_seconds: Of a trial that asks for nothing.
+    """
+
+    wall_seconds: float
+    run_seconds: tuple[float, ...]
+    requests_per_second: float
+    trial_seconds: float
+
+
 class ScalingBench(NamedTuple):
     """One setting; medians over the turns.
 
@@ -103,10 +120,11 @@ class ScalingBench(NamedTuple):
         runs_per_minute: Trials of a campaign, all of the same work.
         run_seconds: Of a trial's training in its worker.
         speedup: Runs per minute by those of one worker of the same executor in the same turn.
-        overhead: Share of the workers' time in which they did not train, from the end of the
-            references to that of the last trial.
+        overhead: Share of its time in which the worker that ended last did not train, from the end
+            of the references. What the others wait for it at the end is no orchestration.
         requests_per_second: Requests that ask for nothing.
         trial_milliseconds: Of a whole trial that asks for nothing: random sampler, SQLite.
+        turns: What the medians are of.
     """
 
     executor: str
@@ -117,13 +135,7 @@ class ScalingBench(NamedTuple):
     overhead: float
     requests_per_second: float
     trial_milliseconds: float
-
-
-class _Turn(NamedTuple):
-    wall_seconds: float
-    run_seconds: tuple[float, ...]
-    requests_per_second: float
-    trial_seconds: float
+    turns: tuple[Turn, ...]
 
 
 def measure(*, steps: int, repeats: int = 5) -> list[ScalingBench]:
@@ -136,17 +148,17 @@ def measure(*, steps: int, repeats: int = 5) -> list[ScalingBench]:
     Raises:
         ClusterError: A setting failed; the reason.
     """
-    turns: dict[Setting, list[_Turn]] = {setting: [] for setting in SETTINGS}
+    turns: dict[Setting, list[Turn]] = {setting: [] for setting in SETTINGS}
     for _ in range(repeats):
         for setting in SETTINGS:
             trained = _in_a_process(_TrainingCampaign, (setting, steps), setting)
             requests = _in_a_process(_EmptyRequests, setting, setting)
             empty = _in_a_process(_EmptyCampaign, setting, setting)
-            turns[setting].append(_Turn(*trained, requests, empty))
+            turns[setting].append(Turn(*trained, requests, empty))
     return [_result(setting, turns) for setting in SETTINGS]
 
 
-def _result(setting: Setting, turns: dict[Setting, list[_Turn]]) -> ScalingBench:
+def _result(setting: Setting, turns: dict[Setting, list[Turn]]) -> ScalingBench:
     found = turns[setting]
     alone = turns[Setting(setting.executor, 1)]
     rates = [60 * len(t.run_seconds) / t.wall_seconds for t in found]
@@ -158,11 +170,20 @@ def _result(setting: Setting, turns: dict[Setting, list[_Turn]]) -> ScalingBench
         run_seconds=statistics.median(x for t in found for x in t.run_seconds),
         speedup=statistics.median(a / b for a, b in zip(rates, single, strict=True)),
         overhead=statistics.median(
-            1 - sum(t.run_seconds) / (t.wall_seconds * setting.workers) for t in found
+            1 - _longest(t.run_seconds, setting.workers) / t.wall_seconds for t in found
         ),
         requests_per_second=statistics.median(t.requests_per_second for t in found),
         trial_milliseconds=1e3 * statistics.median(t.trial_seconds for t in found),
+        turns=tuple(found),
     )
+
+
+def _longest(run_seconds: Sequence[float], workers: int) -> float:
+    """Seconds of training on the worker that ends last; each run goes to the first free one."""
+    free = [0.0] * workers
+    for seconds in run_seconds:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
 
 
 def _in_a_process(prepare: Callable[[T], Callable[[], R]], argument: T, setting: Setting) -> R:

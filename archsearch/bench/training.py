@@ -50,7 +50,8 @@ class TrainerSpeed(NamedTuple):
 
     Attributes:
         batch: Sequences.
-        step_milliseconds: Median.
+        step_milliseconds: Median of the turns.
+        turn_milliseconds: Of a step, turn by turn.
         flops_per_second: Of the useful FLOPs of a step: three times forward of whole layers, head
             at the labelled positions, whatever the trainer computes beyond that or leaves out. Few
             labels in long sequences let archsearch leave out most of the last layer: this then
@@ -64,6 +65,7 @@ class TrainerSpeed(NamedTuple):
     trainer: str
     batch: int
     step_milliseconds: float
+    turn_milliseconds: tuple[float, ...]
     tokens_per_second: float
     flops_per_second: float
     peak_mebibytes: float
@@ -75,6 +77,8 @@ class TrainingBench(NamedTuple):
     """All trainers on one cell.
 
     Attributes:
+        architecture: What was trained.
+        batch_tokens: Of archsearch's batch.
         trainers: Those that worked, archsearch's first.
         ratios: Of archsearch's tokens per second by each other's; median of the turns.
         gemm_flops_per_second: Of square matrix products in the same turns, by type.
@@ -82,7 +86,9 @@ class TrainingBench(NamedTuple):
         failures: Why a trainer has no figures.
     """
 
+    architecture: Architecture
     cell: str
+    batch_tokens: int
     precision: str
     trainers: tuple[TrainerSpeed, ...]
     ratios: dict[str, float]
@@ -91,18 +97,22 @@ class TrainingBench(NamedTuple):
     failures: tuple[str, ...]
 
     @property
+    def ours(self) -> TrainerSpeed | None:
+        """The speed of archsearch's trainer, if it worked."""
+        return next((t for t in self.trainers if t.trainer == OURS), None)
+
+    @property
     def step_share(self) -> float | None:
         """FLOP/s of a step of archsearch by those of the machine's products in the same type."""
-        ours = next((t for t in self.trainers if t.trainer == OURS), None)
+        ours = self.ours
         return ours and ours.flops_per_second / self.gemm_flops_per_second[self.precision]
 
     @property
     def head_share(self) -> float | None:
         """The same of head and loss alone."""
-        ours = next((t for t in self.trainers if t.trainer == OURS), None)
-        if ours is None:
+        if self.ours is None:
             return None
-        per_second = 1e3 * self.head_flops / ours.phase_milliseconds["loss"]
+        per_second = 1e3 * self.head_flops / self.ours.phase_milliseconds["loss"]
         return per_second / self.gemm_flops_per_second[self.precision]
 
 
@@ -197,6 +207,7 @@ def _result(
                 trainer=name,
                 batch=batch,
                 step_milliseconds=1e3 * seconds,
+                turn_milliseconds=tuple(1e3 * t.seconds for t in found),
                 tokens_per_second=statistics.median(rates[name]),
                 flops_per_second=batch * per_sequence / seconds,
                 peak_mebibytes=max(t.peak_bytes for t in found) / 2**20,
@@ -213,7 +224,9 @@ def _result(
         if name != OURS and OURS in rates
     }
     return TrainingBench(
+        architecture=subject.architecture,
         cell=str(cell),
+        batch_tokens=subject.batch * cell.length,
         precision=turns[OURS][0].precision if turns.get(OURS) else "float32",
         trainers=tuple(speeds),
         ratios=ratios,
@@ -262,7 +275,7 @@ def _ours(subject: Subject) -> Callable[[], _Turn]:
         return last - began, phases
 
     def turn() -> _Turn:
-        # one of the others', which are slower; each turn makes its batches once
+        # one of the others', which are slower; as many as are made in one go
         steps = [step() for _ in range(AHEAD)]
         found = {p: statistics.median(phases[p] for _, phases in steps) for p in PHASES}
         # the median step finds its batch ready

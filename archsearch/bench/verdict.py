@@ -37,33 +37,51 @@ FILLERS: Literal["zero"] = "zero"
 """As in the shipped spaces."""
 
 
+class Run(NamedTuple):
+    """One seed of a design.
+
+    Attributes:
+        solved: Whether it passed every validation cell.
+        seconds: Until then or until its last step, validations included.
+        step: Likewise.
+        worst: Validation accuracy of the worst cell at the end.
+    """
+
+    solved: bool
+    seconds: float
+    step: int
+    worst: float
+
+
 class VerdictBench(NamedTuple):
     """One design on some cells, over the seeds.
 
     Attributes:
         cells: Longest length and number of the cells.
-        solved: Seeds that passed every validation cell.
-        seconds: Until then, validations included; median of all seeds, None if half of them or more
-            did not pass.
+        seconds: Until a seed passed every validation cell; median of all seeds, None if half of
+            them or more did not pass.
         steps: Likewise.
-        worst: Of those that did not, the validation accuracy of the worst cell at the end.
+        runs: Each seed that came to its end.
+        failures: Why the others did not.
     """
 
     design: str
     cells: str
     seeds: int
-    solved: int
     seconds: float | None
     steps: float | None
-    worst: tuple[float, ...]
+    runs: tuple[Run, ...]
     failures: tuple[str, ...]
 
+    @property
+    def solved(self) -> int:
+        """Seeds that passed every validation cell."""
+        return sum(run.solved for run in self.runs)
 
-class _Run(NamedTuple):
-    solved: bool
-    seconds: float
-    step: int
-    worst: float
+    @property
+    def worst(self) -> tuple[float, ...]:
+        """Of those that did not, the accuracy of the worst cell."""
+        return tuple(run.worst for run in self.runs if not run.solved)
 
 
 def measure(
@@ -84,18 +102,17 @@ def measure(
 
 
 def _result(
-    name: str, cells: Sequence[Cell], seeds: int, found: Sequence[_Run | Lost]
+    name: str, cells: Sequence[Cell], seeds: int, found: Sequence[Run | Lost]
 ) -> VerdictBench:
-    runs = [answer for answer in found if not isinstance(answer, Lost)]
+    runs = tuple(answer for answer in found if not isinstance(answer, Lost))
     solved = [run for run in runs if run.solved]
     return VerdictBench(
         design=name,
         cells=f"{len(cells)} cells to {max(c.length for c in cells)}",
         seeds=seeds,
-        solved=len(solved),
         seconds=_median([r.seconds for r in solved], seeds),
         steps=_median([r.step for r in solved], seeds),
-        worst=tuple(run.worst for run in runs if not run.solved),
+        runs=runs,
         failures=tuple(answer.reason for answer in found if isinstance(answer, Lost)),
     )
 
@@ -106,7 +123,7 @@ def _median(values: Sequence[float], seeds: int) -> float | None:
     return middle if math.isfinite(middle) else None
 
 
-def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> _Run:
+def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> Run:
     import torch
 
     from archsearch.training import advance, start
@@ -125,4 +142,4 @@ def _run(task: tuple[Architecture, tuple[Cell, ...], TrainingConfig, int]) -> _R
     outcome = advance(run, training.steps)
     seconds = time.perf_counter() - began
     worst = min(run.curve[-1].accuracy) if run.curve else 0.0
-    return _Run(outcome is RunOutcome.SOLVED, seconds, run.step, worst)
+    return Run(outcome is RunOutcome.SOLVED, seconds, run.step, worst)

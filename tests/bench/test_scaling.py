@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from archsearch.bench import scaling
-from archsearch.bench.scaling import Setting, _EmptyCampaign, _EmptyRequests, _result, _Turn
+from archsearch.bench.scaling import Setting, Turn, _EmptyCampaign, _EmptyRequests, _result
 
 
 def test_a_turn_runs_a_campaign_that_trains() -> None:
@@ -47,13 +47,14 @@ def test_speed_up_and_overhead_are_those_of_the_same_turn() -> None:
     one, two = Setting("ray", 1), Setting("ray", 2)
     turns = {
         # 2 runs in 20 s; the second turn on a machine at half the speed
-        one: [_Turn(20, (10, 9), 100, 0.1), _Turn(40, (20, 18), 50, 0.2)],
-        two: [_Turn(20, (10, 10, 9, 9), 200, 0.1), _Turn(50, (20, 20, 20, 20), 100, 0.2)],
+        one: [Turn(20, (10, 9), 100, 0.1), Turn(40, (20, 18), 50, 0.2)],
+        # in the second turn one worker has runs of 25 and 20 s, the other waits at the end
+        two: [Turn(20, (10, 10, 9, 9), 200, 0.1), Turn(50, (25, 20, 15, 20), 100, 0.2)],
     }
     alone, both = _result(one, turns), _result(two, turns)
     assert (alone.runs_per_minute, alone.speedup) == (4.5, 1.0)
     assert alone.overhead == pytest.approx(0.05)
     assert both.runs_per_minute == pytest.approx((12 + 4.8) / 2)
     assert both.speedup == pytest.approx((2 + 1.6) / 2)
-    assert both.overhead == pytest.approx((0.05 + 0.2) / 2)
+    assert both.overhead == pytest.approx((0.05 + 0.1) / 2)
     assert both.trial_milliseconds == pytest.approx(150)

@@ -20,9 +20,9 @@ def test_an_unsolved_design_is_reported_with_its_worst_cell() -> None:
 
 def test_a_seed_that_did_not_solve_is_slower_than_any() -> None:
     answers = [
-        verdict._Run(True, 30.0, 300, 0.996),
-        verdict._Run(False, 20.0, 200, 0.7),
-        verdict._Run(True, 40.0, 400, 0.997),
+        verdict.Run(True, 30.0, 300, 0.996),
+        verdict.Run(False, 20.0, 200, 0.7),
+        verdict.Run(True, 40.0, 400, 0.997),
         Lost("the process ended"),
     ]
     cells = (Cell(length=64, pairs=4),)

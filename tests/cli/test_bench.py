@@ -41,9 +41,24 @@ def test_training(cli: Cli) -> None:
     assert sum(ours["phase_milliseconds"].values()) == pytest.approx(
         ours["step_milliseconds"], rel=0.5
     )
+    assert cell["design"] == (
+        "d8: short_conv > attention; channel mixer none, layernorm, position none"
+    )
+    assert ours["turn_milliseconds"] == [ours["step_milliseconds"]]
     table = cli("bench", "training", *options).out
     assert "(16,2)" in table
     assert "matrix products on this machine" in table
+
+
+@pytest.mark.slow
+def test_training_of_several_designs_and_batches(cli: Cli) -> None:
+    designs = ("--design", "attention", "--design", "tnl", "--cell", "16,2,1")
+    options = ("--tokens", 64, "--tokens", 128, "--d-model", 8, "--repeats", 1, "--no-naive")
+    ran = cli("bench", "training", *designs, *options, "--json")
+    cells = json.loads(ran.out)["cells"]
+    assert [(c["design"].split()[3], c["cell"], c["batch_tokens"]) for c in cells] == [
+        (mixer, "(16,2,a=1)", tokens) for mixer in ("attention;", "tnl;") for tokens in (64, 128)
+    ]  # fmt: skip
 
 
 def test_data(cli: Cli) -> None:
@@ -116,6 +131,7 @@ def test_a_study_of_protocols(cli: Cli, tmp_path: Path) -> None:
         (("training", "--cell", "64"), "--cell: got '64'; must be tokens and pairs"),
         (("training", "--cell", "8192,8"), "vocab_size must exceed the longest cell"),
         (("data", "--cell", "64,40"), "4 * pairs must not exceed length"),
+        (("training", "--batch", "4", "--tokens", "64"), "give one of them"),
         (("training", "--precision", "half"), "must be one of auto, float32, bfloat16"),
         (("training", "--design", "atention"), "did you mean 'attention'?"),
         (("verdict", "Based"), "there is no design 'Based' in this bench"),

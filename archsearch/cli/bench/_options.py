@@ -18,8 +18,8 @@ CellTexts = Annotated[
     list[str] | None,
     typer.Option(
         "--cell",
-        metavar="N,D",
-        help="Tokens and pairs; five cells unless given.",
+        metavar="N,D[,A]",
+        help="Tokens, pairs and exponent of the distances; five cells unless given.",
         show_default=False,
     ),
 ]
@@ -31,13 +31,6 @@ BatchTokens = Annotated[
         max=2**24,
         help="Of a batch; 2,048, as in the shipped spaces, unless given.",
         show_default=False,
-    ),
-]
-Design = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="A sequence mixer, put behind a short convolution, or an exported design.",
     ),
 ]
 Width = Annotated[
@@ -59,12 +52,16 @@ def cells_of(texts: list[str] | None) -> tuple[Cell, ...]:
 
     cells, problems = [], []
     for text in texts or ():
-        found = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
+        found = re.fullmatch(r"(\d{1,9}),(\d{1,9})(?:,(\d{1,3}(?:\.\d{1,9})?))?", text)
         if found is None:
-            problems.append(f"--cell: got '{text}'; must be tokens and pairs, such as 64,4")
+            problems.append(
+                f"--cell: got '{text}'; must be tokens and pairs, such as 64,4, and perhaps the"
+                " exponent of the distances, such as 2048,64,1"
+            )
             continue
+        exponent = {} if found[3] is None else {"power_a": float(found[3])}
         try:
-            cells.append(Cell(length=int(found[1]), pairs=int(found[2])))
+            cells.append(Cell(length=int(found[1]), pairs=int(found[2]), **exponent))
             MQARConfig(cells=(cells[-1],))  # the vocabulary bounds the length
         except ValidationError as error:
             problems += [f"--cell {text}: {e['msg']}" for e in error.errors()]

@@ -11,7 +11,7 @@ from archsearch.cli.bench._options import Repeats
 
 
 def scaling(
-    steps: Annotated[int, typer.Option(min=2, help="Of a training run, about 37 ms each.")] = 900,
+    steps: Annotated[int, typer.Option(min=2, help="Of a training run, about 21 ms each.")] = 1400,
     repeats: Repeats = 5,
     as_json: AsJson = False,
 ) -> None:
@@ -24,7 +24,7 @@ def scaling(
     found = measure(steps=steps, repeats=repeats)
     if as_json:
         settings = {"steps": steps, "repeats": repeats}
-        rows = [row._asdict() for row in found]
+        rows = [{**row._asdict(), "turns": [turn._asdict() for turn in row.turns]} for row in found]
         render.print_json({"machine": describe(), "settings": settings, "executors": rows})
         return
     columns = [

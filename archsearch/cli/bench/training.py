@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from archsearch.cli._options import AsJson
 from archsearch.cli.bench._options import (
-    BatchTokens,
     CellTexts,
-    Design,
     Repeats,
     Width,
     cells_of,
@@ -19,80 +18,128 @@ from archsearch.cli.bench._options import (
 )
 
 if TYPE_CHECKING:
-    from archsearch.bench.training import TrainingBench
+    from archsearch.architecture import Architecture
+    from archsearch.bench.training import Subject, TrainingBench
+    from archsearch.protocol import Precision
 
 
 def training(
-    design: Design = "attention",
+    design: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A sequence mixer, put behind a short convolution, or an exported design;"
+            " attention unless given.",
+            show_default=False,
+        ),
+    ] = None,
     d_model: Width = 64,
     cell: CellTexts = None,
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="Sequences of a batch, instead of --tokens.", show_default=False),
     ] = None,
-    tokens: BatchTokens = None,
+    tokens: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=4,
+            max=2**24,
+            help="Of a batch; 2,048, as in the shipped spaces, unless given.",
+            show_default=False,
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(metavar="auto|float32|bfloat16", help="Of matrix products.")
     ] = "auto",
     naive: Annotated[
-        bool, typer.Option(help="Also run the straightforward trainers (up to 8 GB of memory).")
+        bool, typer.Option(help="Also run the straightforward trainers (up to 10 GB of memory).")
     ] = True,
     repeats: Repeats = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Time training steps beside a straightforward trainer and the machine's matrix products."""
-    from archsearch.bench._subjects import PROTOCOL
+    """Time training steps beside a straightforward trainer and the machine's matrix products.
+
+    Cells and batches of a design take turns; so do the trainers.
+    """
+    from archsearch import protocol
     from archsearch.bench.machine import describe
-    from archsearch.bench.training import OURS, TRAINERS, Subject, measure
-    from archsearch.canonical import readable
+    from archsearch.bench.training import OURS, TRAINERS, measure
     from archsearch.cli import render
     from archsearch.errors import InputError
-    from archsearch.protocol import Precision
 
-    if precision not in get_args(Precision):
-        raise InputError(
-            f"--precision: got '{precision}'; must be one of {', '.join(get_args(Precision))}"
-        )
-    architecture = design_of(design, d_model)
-    subjects = [
-        Subject(
-            architecture,
-            wanted,
-            batch or max(1, (tokens or PROTOCOL.batch_tokens) // wanted.length),
-            cast("Precision", precision),
-        )
-        for wanted in cells_of(cell)
-    ]
-    if naive:  # one cell after another: the others' trainers take gigabytes
-        found = [b for s in subjects for b in measure([s], trainers=TRAINERS, repeats=repeats)]
-    else:
-        found = measure(subjects, trainers=(OURS,), repeats=repeats)
+    allowed = get_args(protocol.Precision)
+    if precision not in allowed:
+        raise InputError(f"--precision: got '{precision}'; must be one of {', '.join(allowed)}")
+    if batch is not None and tokens:
+        raise InputError("--batch and --tokens: both say how large a batch is; give one of them")
+    found: list[TrainingBench] = []
+    for architecture in [design_of(text, d_model) for text in design or ["attention"]]:
+        subjects = _subjects(architecture, cell, batch, tokens, cast("Precision", precision))
+        if naive:  # one after another: the others' trainers take gigabytes
+            for subject in subjects:
+                found += measure([subject], trainers=TRAINERS, repeats=repeats)
+        else:
+            found += measure(subjects, trainers=(OURS,), repeats=repeats)
     for result in found:
         for failure in result.failures:
             print(f"archsearch: warning: {result.cell}: {failure}", file=sys.stderr)
     if as_json:
         rows = [_as_dict(result) for result in found]
-        settings = {"design": readable(architecture), "threads": 1, "repeats": repeats}
-        settings["architecture"] = architecture.model_dump(mode="json")
-        settings["precision"] = precision
+        settings = {"threads": 1, "repeats": repeats, "precision": precision}
         render.print_json({"machine": describe(), "settings": settings, "cells": rows})
         return
-    _show(found, readable(architecture))
+    for _, results in groupby(found, key=lambda result: result.architecture.digest):
+        _show(list(results))
+
+
+def _subjects(
+    architecture: Architecture,
+    cells: list[str] | None,
+    batch: int | None,
+    tokens: list[int] | None,
+    precision: Precision,
+) -> list[Subject]:
+    from archsearch.bench._subjects import PROTOCOL
+    from archsearch.bench.training import Subject
+
+    return [
+        Subject(architecture, cell, batch or max(1, size // cell.length), precision)
+        for cell in cells_of(cells)
+        for size in tokens or [PROTOCOL.batch_tokens]
+    ]
 
 
 def _as_dict(result: TrainingBench) -> dict[str, Any]:
     shares = {"step_share": result.step_share, "head_share": result.head_share}
     trainers = [speed._asdict() for speed in result.trainers]
-    return {**result._asdict(), "trainers": trainers, **shares}
+    return {
+        "design": _in_full(result.architecture),
+        **result._asdict(),
+        "architecture": result.architecture.model_dump(mode="json"),
+        "trainers": trainers,
+        **shares,
+    }
 
 
-def _show(found: list[TrainingBench], design: str) -> None:
-    from archsearch.bench.training import NAIVE, NAIVE_LABELLED, OURS
+def _in_full(architecture: Architecture) -> str:
+    """With what a short name leaves out where it is usual."""
+    from archsearch.canonical import readable
+
+    channels = ", ".join(dict.fromkeys(block.channel.name for block in architecture.blocks))
+    return (
+        f"{readable(architecture)}; channel mixer {channels}, {architecture.norm},"
+        f" position {architecture.position}"
+    )
+
+
+def _show(found: list[TrainingBench]) -> None:
+    from archsearch.bench.training import NAIVE, NAIVE_LABELLED
     from archsearch.cli import render
     from archsearch.cli._text import Column, human, share
 
     columns = [
         Column("cell", text=True),
+        Column("batch", rank=2),
         Column("tokens/s"),
         Column("of naive"),
         Column("of labelled"),
@@ -109,13 +156,14 @@ def _show(found: list[TrainingBench], design: str) -> None:
     ]
     table = []
     for result in found:
-        ours = next((t for t in result.trainers if t.trainer == OURS), None)
+        ours = result.ours
         if ours is None:
             continue
         ratios = (result.ratios.get(name) for name in (NAIVE, NAIVE_LABELLED))
         table.append(
             (
                 result.cell,
+                f"{result.batch_tokens:,}",
                 human(ours.tokens_per_second),
                 *("-" if ratio is None else f"{ratio:.1f}x" for ratio in ratios),
                 human(ours.flops_per_second),
@@ -128,7 +176,6 @@ def _show(found: list[TrainingBench], design: str) -> None:
         )
     gemm = {k: max(r.gemm_flops_per_second[k] for r in found) for k in ("float32", "bfloat16")}
     peaks = ", ".join(f"{name} {human(rate, 'FLOP/s')}" for name, rate in gemm.items())
-    render.print_table(
-        columns, table, title=f"{design}, one thread; start and phases in milliseconds"
-    )
+    title = f"{_in_full(found[0].architecture)}; one thread, start and phases in milliseconds"
+    render.print_table(columns, table, title=title)
     print(f"matrix products on this machine: {peaks}")

@@ -51,7 +51,10 @@ def verdict(
             "fillers": FILLERS,
             "designs": {name: d.model_dump(mode="json") for name, d in DESIGNS.items()},
         }
-        rows = [row._asdict() for row in found]
+        rows = [
+            {**row._asdict(), "solved": row.solved, "runs": [run._asdict() for run in row.runs]}
+            for row in found
+        ]
         render.print_json({"machine": describe(), "settings": settings, "verdicts": rows})
     else:
         _show(found)
