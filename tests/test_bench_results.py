@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,18 @@ def thousands(value: float) -> str:
     return f"{round(value, min(digits, 0)):,.0f}"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def cell_of(row: Any) -> str:
+    return str(row["cell"]).replace(",a=1", ", a = 1")
+
+
+def mixer_of(design: str) -> str:
+    return re.split(r"[;(]", design.split(" > ")[1])[0]
+
+
 def ours_of(cell: Any) -> Any:
     (found,) = [t for t in cell["trainers"] if t["trainer"] == OURS]
     return found
@@ -58,13 +71,13 @@ def test_training(name: str, header: str) -> None:
         data = ours["phase_milliseconds"]["data"] / ours["step_milliseconds"]
         rows.append(
             [
-                cell["cell"].replace(",a=1", ", a = 1"),
+                cell_of(cell),
                 thousands(ours["tokens_per_second"]),
                 f"{cell['ratios'][NAIVE]:.1f}x",
                 f"{cell['ratios'][LABELLED]:.1f}x",
-                f"{cell['step_share']:.0%}".replace("%", " %"),
-                f"{cell['head_share']:.0%}".replace("%", " %"),
-                f"{data:.1%}".replace("%", " %"),
+                percent(cell["step_share"]),
+                percent(cell["head_share"]),
+                percent(data, 1),
                 f"{memory[OURS]}, {memory[LABELLED]}, {memory[NAIVE]}",
             ]
         )
@@ -86,7 +99,7 @@ def test_batches() -> None:
         sizes = sorted({c["batch_tokens"] for c in mine})
         mixes = [turns_of_a_mix([c for c in mine if c["batch_tokens"] == s]) for s in sizes]
         ratios = [a / b for a, b in zip(mixes[0], mixes[1], strict=True)]
-        name = design.split(" > ")[1].split(";")[0].split("(")[0]
+        name = mixer_of(design)
         low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
         rows.append(
             [
@@ -106,7 +119,7 @@ def test_growth() -> None:
         a, b = (ours_of(c)["turn_milliseconds"] for c in (short, long))
         rows.append(
             [
-                short["design"].split(" > ")[1].split(";")[0].split("(")[0],
+                mixer_of(short["design"]),
                 *(f"{statistics.median(x):.1f}" for x in (a, b)),
                 f"{statistics.median(y / x for x, y in zip(a, b, strict=True)):.2f}",
             ]
@@ -135,8 +148,7 @@ def test_verdicts() -> None:
 def test_generator(name: str, column: int) -> None:
     rows = shown("cell | sequences/s")
     assert [(row[0], row[column]) for row in rows] == [
-        (c["cell"].replace(",a=1", ", a = 1"), thousands(c["sequences_per_second"]))
-        for c in measured(name)["cells"]
+        (cell_of(c), thousands(c["sequences_per_second"])) for c in measured(name)["cells"]
     ]
 
 
@@ -152,7 +164,7 @@ def test_scaling() -> None:
                 name,
                 f"{e['runs_per_minute']:.2f}",
                 "1" if workers == 1 else f"{e['speedup']:.2f}x",
-                f"{e['overhead']:.1%}".replace("%", " %"),
+                percent(e["overhead"], 1),
                 f"{e['requests_per_second']:,.0f}",
                 f"{e['trial_milliseconds']:.0f}",
             ]
