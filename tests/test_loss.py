@@ -88,7 +88,6 @@ print(peak_mebibytes() - before)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_logits_of_all_rows_never_exist_at_once(dtype: str) -> None:
     ran = subprocess.run(
