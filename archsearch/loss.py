@@ -61,7 +61,7 @@ def score_answers(hidden_MD: Tensor, weight_VD: Tensor, answer_M: Tensor) -> Ans
     # one buffer for all chunks: small results in between would keep the heap from reusing theirs
     logits = hidden_MD.new_empty(min(ROWS, len(answer_M)), len(weight_VD))
     for begin in range(0, len(answer_M), ROWS):
-        rows = slice(begin, min(begin + ROWS, len(answer_M)))
+        rows = slice(begin, begin + ROWS)
         answer_R1 = answer_M[rows, None]
         logits_RV = torch.matmul(hidden_MD[rows], weight_VD.T, out=logits[: len(answer_R1)])
         answer_logit_R1 = logits_RV.gather(1, answer_R1)

@@ -165,6 +165,7 @@ def test_scaling() -> None:
                 f"{e['runs_per_minute']:.2f}",
                 "1" if workers == 1 else f"{e['speedup']:.2f}x",
                 percent(e["overhead"], 1),
+                percent(e["overhead_without_tail"], 1),
                 f"{e['requests_per_second']:,.0f}",
                 f"{e['trial_milliseconds']:.0f}",
             ]

@@ -120,8 +120,10 @@ class ScalingBench(NamedTuple):
         runs_per_minute: Trials of a campaign, all of the same work.
         run_seconds: Of a trial's training in its worker.
         speedup: Runs per minute by those of one worker of the same executor in the same turn.
-        overhead: Share of its time in which the worker that ended last did not train, from the end
-            of the references. What the others wait for it at the end is no orchestration.
+        overhead: Share of the workers' time in which they did not train, from the end of the
+            references to that of the last trial.
+        overhead_without_tail: The same of the worker that ended last alone: what the others wait
+            for it at the end depends on how few trials there are.
         requests_per_second: Requests that ask for nothing.
         trial_milliseconds: Of a whole trial that asks for nothing: random sampler, SQLite.
         turns: What the medians are of.
@@ -133,6 +135,7 @@ class ScalingBench(NamedTuple):
     run_seconds: float
     speedup: float
     overhead: float
+    overhead_without_tail: float
     requests_per_second: float
     trial_milliseconds: float
     turns: tuple[Turn, ...]
@@ -170,6 +173,9 @@ def _result(setting: Setting, turns: dict[Setting, list[Turn]]) -> ScalingBench:
         run_seconds=statistics.median(x for t in found for x in t.run_seconds),
         speedup=statistics.median(a / b for a, b in zip(rates, single, strict=True)),
         overhead=statistics.median(
+            1 - sum(t.run_seconds) / (t.wall_seconds * setting.workers) for t in found
+        ),
+        overhead_without_tail=statistics.median(
             1 - _longest(t.run_seconds, setting.workers) / t.wall_seconds for t in found
         ),
         requests_per_second=statistics.median(t.requests_per_second for t in found),

@@ -48,7 +48,7 @@ def test_speed_up_and_overhead_are_those_of_the_same_turn() -> None:
     turns = {
         # 2 runs in 20 s; the second turn on a machine at half the speed
         one: [Turn(20, (10, 9), 100, 0.1), Turn(40, (20, 18), 50, 0.2)],
-        # in the second turn one worker has runs of 25 and 20 s, the other waits at the end
+        # in the second turn one worker has runs of 25 and 20 s, the other of 20 and 15
         two: [Turn(20, (10, 10, 9, 9), 200, 0.1), Turn(50, (25, 20, 15, 20), 100, 0.2)],
     }
     alone, both = _result(one, turns), _result(two, turns)
@@ -56,5 +56,6 @@ def test_speed_up_and_overhead_are_those_of_the_same_turn() -> None:
     assert alone.overhead == pytest.approx(0.05)
     assert both.runs_per_minute == pytest.approx((12 + 4.8) / 2)
     assert both.speedup == pytest.approx((2 + 1.6) / 2)
-    assert both.overhead == pytest.approx((0.05 + 0.1) / 2)
+    assert both.overhead == pytest.approx((0.05 + 0.2) / 2)
+    assert both.overhead_without_tail == pytest.approx((0.05 + 0.1) / 2)
     assert both.trial_milliseconds == pytest.approx(150)

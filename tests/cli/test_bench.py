@@ -44,6 +44,7 @@ def test_training(cli: Cli) -> None:
     assert cell["design"] == (
         "d8: short_conv > attention; channel mixer none, layernorm, position none"
     )
+    assert list(found["settings"]["designs"]) == [cell["design"]]
     assert ours["turn_milliseconds"] == [ours["step_milliseconds"]]
     table = cli("bench", "training", *options).out
     assert "(16,2)" in table

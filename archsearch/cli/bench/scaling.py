@@ -34,6 +34,7 @@ def scaling(
         Column("seconds a run", rank=2),
         Column("speed-up"),
         Column("overhead", rank=1),
+        Column("without tail", rank=2),
         Column("requests/s"),
         Column("ms a trial"),
     ]
@@ -45,6 +46,7 @@ def scaling(
             f"{row.run_seconds:.1f}",
             f"{row.speedup:.2f}x",
             share(row.overhead),
+            share(row.overhead_without_tail),
             f"{row.requests_per_second:.0f}",
             f"{row.trial_milliseconds:.0f}",
         )

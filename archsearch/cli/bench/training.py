@@ -85,7 +85,8 @@ def training(
             print(f"archsearch: warning: {result.cell}: {failure}", file=sys.stderr)
     if as_json:
         rows = [_as_dict(result) for result in found]
-        settings = {"threads": 1, "repeats": repeats, "precision": precision}
+        designs = {_in_full(r.architecture): r.architecture.model_dump(mode="json") for r in found}
+        settings = {"threads": 1, "repeats": repeats, "precision": precision, "designs": designs}
         render.print_json({"machine": describe(), "settings": settings, "cells": rows})
         return
     for _, results in groupby(found, key=lambda result: result.architecture.digest):
@@ -114,8 +115,7 @@ def _as_dict(result: TrainingBench) -> dict[str, Any]:
     trainers = [speed._asdict() for speed in result.trainers]
     return {
         "design": _in_full(result.architecture),
-        **result._asdict(),
-        "architecture": result.architecture.model_dump(mode="json"),
+        **{key: value for key, value in result._asdict().items() if key != "architecture"},
         "trainers": trainers,
         **shares,
     }
