@@ -17,7 +17,15 @@ def test_what_there_is() -> None:
     assert exporters.names() == (
         "bibtex", "fla", "huggingface", "json", "pytorch", "yaml", "zoology",
     )  # fmt: skip
-    assert samplers.names() == ("gp", "nsga2", "portfolio", "random", "structural", "tpe")
+    assert samplers.names() == (
+        "gp",
+        "nsga2",
+        "portfolio",
+        "random",
+        "structural",
+        "surrogate",
+        "tpe",
+    )
     assert specs.names() == modules.names()
     assert "base" not in specs
     assert all(not name.startswith("_") for name in specs)
@@ -34,7 +42,7 @@ def test_a_wrong_name_is_told_the_right_one() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown sampler 'tpee'; did you mean 'tpe'\?"):
         samplers.get("tpee")
     with pytest.raises(
-        UnknownNameError, match="known: gp, nsga2, portfolio, random, structural, tpe"
+        UnknownNameError, match="known: gp, nsga2, portfolio, random, structural, surrogate, tpe"
     ):
         samplers.get("zzz")
     assert 3 not in samplers

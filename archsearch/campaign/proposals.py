@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
+from archsearch.architecture import Scalar
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import violations
-from archsearch.campaign.standing import value_of
+from archsearch.campaign.standing import priced_at, value_of
 from archsearch.canonical import campaign_key, has_oracle
 from archsearch.objectives import Objective
 from archsearch.records import FailureKind, TrialOutcome, TrialRecord, now_text
 from archsearch.samplers import samplers
-from archsearch.samplers.base import TrialSuggest, draw_seed
+from archsearch.samplers.base import Prospect, TrialSuggest, draw_seed
+from archsearch.space import CompletedSuggest
 from archsearch.space.schema import SECOND_OBJECTIVES
 from archsearch.storage import Store
 
@@ -44,6 +49,7 @@ class Proposer:
         # what is told passes through the study's sampler, so it is the campaign's from the start
         store.study.sampler = self._sampler(draw_seed(campaign.settings.seed, 0, "told"))
         self._owner: dict[str, int] = {}
+        self._stopped: set[str] = set()
         self._rejected: dict[int, TrialOutcome] = {}
         for record in records:
             self.remember(record)
@@ -63,6 +69,8 @@ class Proposer:
                 del self._owner[record.campaign_key]
         elif record.campaign_key:
             self._owner.setdefault(record.campaign_key, record.number)
+            if record.outcome is TrialOutcome.STOPPED:
+                self._stopped.add(record.campaign_key)
 
     def duplicates_before(self, number: int) -> int:
         """Duplicates in an unbroken row just before a trial."""
@@ -89,6 +97,7 @@ class Proposer:
             self._store.study,
             self._random if random else self._sampler,
             self._campaign.settings.seed,
+            partial(self._look, number),
         )
         drawn = self._campaign.file.space.sample(suggest)
         design, price, violated = violations(self._campaign.file, drawn)
@@ -111,6 +120,27 @@ class Proposer:
             record = self._recognised(record)
         self.remember(record)
         return record
+
+    def _look(
+        self, number: int, answers: Mapping[str, Scalar], generator: np.random.Generator
+    ) -> Prospect | None:
+        """A design as a sampler may see it before it proposes it as trial ``number``."""
+        suggest = CompletedSuggest(answers, generator)
+        drawn = self._campaign.file.space.sample(suggest)
+        design, price, violated = violations(self._campaign.file, drawn)
+        if design is None or price is None:
+            return None
+        key = campaign_key(design, self._campaign.n_max)
+        feasible = all(value <= 0 for value in violated.values())
+        objective = self._campaign.objectives[1]
+        return Prospect(
+            params=suggest.answers,
+            design=design,
+            key=key,
+            is_new=feasible and self._owner.get(key, number) >= number,
+            was_stopped=key in self._stopped,
+            cost=objective.loss(priced_at(price, objective)),
+        )
 
     def _recognised(self, record: TrialRecord) -> TrialRecord:
         assert record.architecture is not None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from archsearch.campaign.estimates import Contender, Scores, estimated, membership
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
 from archsearch.canonical import has_oracle
+from archsearch.costs import Price
 from archsearch.objectives import LEAST_GAP, Objective
 from archsearch.pareto import non_dominated
 from archsearch.records import TrialRecord
@@ -20,8 +21,13 @@ def cost_of(record: TrialRecord, objective: Objective) -> float:
     """The second objective's value of a priced design."""
     if record.price is None:
         raise ValueError(f"trial {record.number} has no price")
+    return priced_at(record.price, objective)
+
+
+def priced_at(price: Price, objective: Objective) -> float:
+    """The second objective's value at a price."""
     name = {"state": "state_floats"}.get(objective.name, objective.name)
-    return float(getattr(record.price, name))
+    return float(getattr(price, name))
 
 
 def value_of(record: TrialRecord, objective: Objective) -> float:

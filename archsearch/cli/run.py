@@ -38,7 +38,9 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Replaces the file's seed.")] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="Replaces the file's: tpe, random, nsga2, gp, structural or portfolio."),
+        typer.Option(
+            help="Replaces the file's: tpe, random, nsga2, gp, structural, surrogate or portfolio."
+        ),
     ] = None,
     stopping: Annotated[
         str | None, typer.Option(help="Replaces the file's stopping rule: front, asha or none.")

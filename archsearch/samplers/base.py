@@ -8,15 +8,53 @@ depends on its number and on the trials told before, and on nothing that a resta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 
-from archsearch.architecture import Scalar
+from archsearch.architecture import Architecture, Scalar
 
-SamplerFactory = Callable[[int], BaseSampler]
-"""Takes a seed below 2^32, gives a sampler without history."""
+
+class Prospect(NamedTuple):
+    """A design that is looked at before it is proposed.
+
+    Attributes:
+        params: What it was asked, and answered.
+        design: In canonical form.
+        key: The same for designs that are the same to the campaign.
+        is_new: Whether it may be trained: it satisfies the constraints and no earlier trial has it.
+        was_stopped: Whether its trial was ended early: what was told of it is a lower bound.
+        cost: The second objective as a number to minimise; known without training.
+    """
+
+    params: dict[str, Scalar]
+    design: Architecture
+    key: str
+    is_new: bool
+    was_stopped: bool
+    cost: float
+
+
+Look = Callable[[Mapping[str, Scalar], np.random.Generator], Prospect | None]
+"""Builds and prices the design of some answers; the others are drawn.
+
+None if it cannot be built.
+"""
+
+
+class SamplerFactory(Protocol):
+    """Makes samplers without history."""
+
+    def __call__(self, seed: int, look: Look | None = None) -> BaseSampler:
+        """A sampler.
+
+        Args:
+            seed: Of all that it draws; below 2^32.
+            look: For those that look at designs; without it they do as well as they can.
+        """
 
 
 def draw_seed(campaign_seed: int, number: int, name: str) -> int:
@@ -33,6 +71,7 @@ class TrialSuggest:
         study: The trial's study.
         create: Makes a sampler from a seed.
         campaign_seed: Seed of the campaign.
+        look: At designs, before one is proposed.
     """
 
     def __init__(
@@ -41,18 +80,20 @@ class TrialSuggest:
         study: optuna.Study,
         create: SamplerFactory,
         campaign_seed: int,
+        look: Look | None = None,
     ) -> None:
         self._trial = trial
         self._study = study
         self._create = create
         self._campaign_seed = campaign_seed
+        self._look = look
         # what is drawn jointly is drawn now, under a seed of its own
         self._reseed("")
         _ = trial.relative_params
 
     def _reseed(self, name: str) -> None:
         seed = draw_seed(self._campaign_seed, self._trial.number, name)
-        self._study.sampler = self._create(seed)
+        self._study.sampler = self._create(seed, self._look)
 
     def categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
         """One of the choices."""

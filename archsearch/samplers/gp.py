@@ -34,6 +34,7 @@ from optuna.search_space import intersection_search_space
 from optuna.trial import FrozenTrial, TrialState
 
 from archsearch.samplers import structural, tpe
+from archsearch.samplers.base import Look
 
 REACH: Final = 500
 """Complete trials that are modelled, infeasible ones included."""
@@ -137,7 +138,7 @@ def _tidied(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return tidied
 
 
-def create(seed: int) -> ReachingGPSampler:
+def create(seed: int, look: Look | None = None) -> ReachingGPSampler:
     """A sampler that models a few hundred trials; it keeps nothing between draws."""
     return ReachingGPSampler(seed)
 

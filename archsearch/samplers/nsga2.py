@@ -6,6 +6,8 @@ from optuna import Study
 from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial
 
+from archsearch.samplers.base import Look
+
 _POPULATION = 24
 """Smaller than Optuna's 50, which campaigns of a few hundred trials would leave only twice."""
 
@@ -21,7 +23,7 @@ class _Repeatable(NSGAIISampler):
         return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
 
 
-def create(seed: int) -> NSGAIISampler:
+def create(seed: int, look: Look | None = None) -> NSGAIISampler:
     """An NSGA-II sampler; its generations live in the study."""
     return _Repeatable(seed=seed, population_size=_POPULATION)
 

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from archsearch.samplers import random, structural, tpe
-from archsearch.samplers.base import SamplerFactory
+from archsearch.samplers.base import Look, SamplerFactory
 
 TURNS: Final[tuple[SamplerFactory, ...]] = (
     structural.create,
@@ -41,16 +41,18 @@ class PortfolioSampler(BaseSampler):
 
     Args:
         seed: Of every member.
+        look: For members that look at designs.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, look: Look | None) -> None:
         self._seed = seed
+        self._look = look
         self._members: dict[SamplerFactory, BaseSampler] = {}
 
     def _member(self, trial: FrozenTrial) -> BaseSampler:
         turn = turn_of(trial.number)
         if turn not in self._members:
-            self._members[turn] = turn(self._seed)
+            self._members[turn] = turn(self._seed, self._look)
         return self._members[turn]
 
     def infer_relative_search_space(
@@ -88,9 +90,9 @@ class PortfolioSampler(BaseSampler):
         self._member(trial).after_trial(study, trial, state, values)
 
 
-def create(seed: int) -> PortfolioSampler:
+def create(seed: int, look: Look | None = None) -> PortfolioSampler:
     """A portfolio of fresh samplers, each made when its turn comes."""
-    return PortfolioSampler(seed)
+    return PortfolioSampler(seed, look)
 
 
 SAMPLER = create

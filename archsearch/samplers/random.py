@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from optuna.samplers import RandomSampler
 
+from archsearch.samplers.base import Look
 
-def create(seed: int) -> RandomSampler:
+
+def create(seed: int, look: Look | None = None) -> RandomSampler:
     """A random sampler."""
     return RandomSampler(seed=seed)
 

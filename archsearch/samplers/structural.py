@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 from archsearch import pareto
 from archsearch.samplers._draft import Draft, Params, Space
 from archsearch.samplers._seen import seen
+from archsearch.samplers.base import Look
 
 RANDOM_TRIALS: Final = 16
 """Drawn uniformly before anything is bred."""
@@ -80,11 +81,11 @@ class StructuralSampler(BaseSampler):
             return {}
         known = [answers for answers in past.answers(trial.number) if answers]
         for _ in range(REDRAWS):
-            child = _child(parents, ranks, search_space, rng).params(search_space, rng)
+            answers = child(parents, ranks, search_space, rng).params(search_space, rng)
             # the child holds answers to more than it will be asked: if all of a trial's are among
             # them, it will be asked the same and give the same
-            if not any(answers <= child.items() for answers in known):
-                return child
+            if not any(those <= answers.items() for those in known):
+                return answers
         return {}
 
     def sample_independent(
@@ -144,28 +145,37 @@ def _foremost(losses: NDArray[np.float64], trials: Sequence[FrozenTrial]) -> NDA
     return np.sort(found)
 
 
-def _child(
+def child(
     parents: Sequence[FrozenTrial],
     ranks: NDArray[np.int64],
     space: Space,
     rng: np.random.Generator,
 ) -> Draft:
+    """A mutant of a parent, or of two.
+
+    Args:
+        parents: Possible ones.
+        ranks: (parents,), the less the better.
+        space: What may be changed.
+        rng: The only source of randomness.
+    """
+
     def parent() -> Draft:
         rivals = rng.integers(len(parents), size=TOURNAMENT)
         return Draft.read(parents[rivals[np.argmin(ranks[rivals])]].params)
 
-    child = parent()
+    draft = parent()
     mutations = int(rng.geometric(1 - MORE_SHARE))
     if rng.random() < CROSSED_SHARE:
-        child.cross(parent(), rng)
+        draft.cross(parent(), rng)
         mutations -= 1
     for _ in range(mutations):
-        child.mutate(space, rng)
-    return child
+        draft.mutate(space, rng)
+    return draft
 
 
-def create(seed: int) -> StructuralSampler:
-    """A structural sampler; it keeps nothing between draws."""
+def create(seed: int, look: Look | None = None) -> StructuralSampler:
+    """A structural sampler; it keeps nothing between draws and looks at no design."""
     return StructuralSampler(seed)
 
 

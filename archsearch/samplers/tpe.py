@@ -7,8 +7,10 @@ import warnings
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 
+from archsearch.samplers.base import Look
 
-def create(seed: int) -> TPESampler:
+
+def create(seed: int, look: Look | None = None) -> TPESampler:
     """TPE over joint distributions, one for each group of parameters that occur together.
 
     Optuna's own default draws each parameter on its own, which cannot learn that two choices belong

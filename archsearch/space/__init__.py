@@ -3,12 +3,13 @@
 from archsearch.space.constraints import METRICS, Constraint
 from archsearch.space.editor_schema import json_schema
 from archsearch.space.loader import load, loads
-from archsearch.space.sample import FirstSuggest, RandomSuggest, Suggest
+from archsearch.space.sample import CompletedSuggest, FirstSuggest, RandomSuggest, Suggest
 from archsearch.space.schema import CampaignFile, SearchConfig, Space
 
 __all__ = [
     "METRICS",
     "CampaignFile",
+    "CompletedSuggest",
     "Constraint",
     "FirstSuggest",
     "RandomSuggest",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -62,6 +62,49 @@ class RandomSuggest:
         else:
             drawn = float(self._generator.uniform(low, high))
         return min(max(drawn, low), high)
+
+
+class CompletedSuggest:
+    """Given answers where they are allowed, and draws for the other questions.
+
+    Args:
+        given: Answers by name; those that are not asked for are left aside.
+        generator: The only source of randomness.
+
+    Attributes:
+        answers: All that was asked for.
+    """
+
+    def __init__(self, given: Mapping[str, Scalar], generator: np.random.Generator) -> None:
+        self._given = given
+        self._drawn = RandomSuggest(generator)
+        self.answers: dict[str, Scalar] = {}
+
+    def categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
+        """The given choice."""
+        value = self._given.get(name)
+        if value is None or value not in choices:
+            value = self._drawn.categorical(name, choices)
+        self.answers[name] = value
+        return value
+
+    def integer(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """The given number."""
+        value = self._given.get(name)
+        if not isinstance(value, int) or not low <= value <= high:
+            value = self._drawn.integer(name, low, high, step=step, log=log)
+        self.answers[name] = value
+        return value
+
+    def floating(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """The given number."""
+        value = self._given.get(name)
+        if not isinstance(value, float) or not low <= value <= high:
+            value = self._drawn.floating(name, low, high, step=step, log=log)
+        self.answers[name] = value
+        return value
 
 
 class FirstSuggest:

@@ -24,6 +24,7 @@ from archsearch.records import (
     TrialOutcome,
     TrialRecord,
 )
+from archsearch.samplers import samplers, surrogate
 from archsearch.storage import read_records
 from tests.campaign.test_adoption import drive_until_killed
 from tests.helpers import Inline, drive, everything, made_up, new_campaign, study_of, tiny_text
@@ -110,7 +111,7 @@ def test_a_campaign_of_races_stops_audits_and_scores(tmp_path: Path) -> None:
     assert steps < 0.8 * 24 * 3 * 16
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "structural", "gp", "portfolio"])
+@pytest.mark.parametrize("sampler", samplers.names())
 def test_learnability_can_be_sought(tmp_path: Path, sampler: str) -> None:
     text = RACE.replace("sampler: random", f"sampler: {sampler}")
     text = text.replace("task:", "objectives: [accuracy, flops, learnability]\ntask:", 1)
@@ -134,8 +135,12 @@ def test_learnability_can_be_sought(tmp_path: Path, sampler: str) -> None:
     assert front.hypervolume > 0
 
 
-def test_a_race_killed_before_random_commits_is_the_undisturbed_one(tmp_path: Path) -> None:
-    text = RACE.replace("trials: 24", "trials: 6")
+@pytest.mark.parametrize("sampler", ["random", "surrogate"])
+def test_a_race_killed_before_random_commits_is_the_undisturbed_one(
+    tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surrogate, "RANDOM_TRIALS", 2)
+    text = RACE.replace("trials: 24", "trials: 6").replace("random", sampler)
     calm, shaken = (new_campaign(tmp_path / n, text) for n in "ab")
     drive(calm, Inline(slow_learner))
     rng = np.random.default_rng(2)
@@ -154,10 +159,11 @@ def _driver(campaign: Campaign, store: Any) -> Any:
     return driver(campaign, store, Inline(slow_learner))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "surrogate"])
 def test_a_deterministic_campaign_is_the_same_on_any_number_of_workers(
-    tmp_path: Path, sampler: str
+    tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(surrogate, "RANDOM_TRIALS", 3)
     text = RACE.replace("sampler: random", f"sampler: {sampler}, deterministic: true, lag: 5")
     text = text.replace("trials: 24", "trials: 8")
     studies = []

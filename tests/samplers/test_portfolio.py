@@ -69,7 +69,7 @@ class Noting(RandomSampler):
 
 def test_one_member_does_all_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     def member(which: int) -> SamplerFactory:
-        return lambda seed: Noting(which, seed)
+        return lambda seed, look=None: Noting(which, seed)
 
     monkeypatch.setattr(Noting, "notes", [], raising=False)
     monkeypatch.setattr(portfolio, "TURNS", tuple(map(member, range(3))))

@@ -1,0 +1,249 @@
+"""Evolution that looks before it trains: of many mutants, the one that promises the most.
+
+Children are bred as by ``structural``, some are drawn uniformly. All are built and priced, which
+takes milliseconds where training takes minutes. A Gaussian process over designs says what accuracy
+to expect of each, as in surrogate-assisted architecture search (White et al. 2021, arXiv
+1910.11858); the price need not be guessed. The child of the greatest expected gain of hypervolume
+(Emmerich et al. 2006), which has a closed form where the price is known, is proposed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from archsearch.samplers import structural
+from archsearch.samplers._draft import Params, Space
+from archsearch.samplers._features import Features, features, matrix
+from archsearch.samplers._process import Floats, likeliest, posterior
+from archsearch.samplers._seen import Seen, seen
+from archsearch.samplers.base import Look, Prospect
+
+RANDOM_TRIALS: Final = 10
+"""Drawn uniformly before anything is modelled."""
+RANDOM_SHARE: Final = 0.1
+"""Of later trials, so that nothing in the space is out of reach."""
+BRED: Final = 32
+"""Children to choose from."""
+DRAWN: Final = 16
+"""Uniform draws to choose from beside them."""
+MODELLED: Final = 256
+"""Trials that the process is fitted to at most: those near the front and the latest."""
+
+
+class SurrogateSampler(BaseSampler):
+    """Proposes the child that is expected to add most to the front.
+
+    Trials with higher numbers are not looked at. Without a way to look at designs it is
+    ``structural``.
+
+    Args:
+        seed: Of all that is drawn; below 2^32.
+        look: Builds and prices a design that is not proposed yet.
+    """
+
+    def __init__(self, seed: int, look: Look | None) -> None:
+        self._seed = seed
+        self._look = look
+        self._structural = structural.create(seed)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._structural.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> Params:
+        if self._look is None:
+            return self._structural.sample_relative(study, trial, search_space)
+        rng = np.random.default_rng(self._seed)
+        if trial.number < RANDOM_TRIALS or rng.random() < RANDOM_SHARE:
+            return {}
+        past = seen(study)
+        parents, ranks = structural.near_front(past.losses(trial.number), past.trials)
+        if not parents:
+            return {}
+        prospects = _prospects(parents, ranks, search_space, self._look, rng)
+        if not prospects:
+            return {}
+        known = _Known(past, trial.number, _designs.setdefault(study, {}), self._look, parents)
+        best = prospects[int(np.argmax(known.gains(prospects)))] if known.told else prospects[0]
+        return {name: value for name, value in best.params.items() if name in search_space}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._structural.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _prospects(
+    parents: Sequence[FrozenTrial],
+    ranks: NDArray[np.int64],
+    space: Space,
+    look: Look,
+    rng: np.random.Generator,
+) -> list[Prospect]:
+    """Different designs that may be trained and were not."""
+    found: dict[str, Prospect] = {}
+    for i in range(BRED + DRAWN):
+        answers = (
+            structural.child(parents, ranks, space, rng).params(space, rng) if i < BRED else {}
+        )
+        prospect = look(answers, rng)
+        if prospect is not None and prospect.is_new:
+            found.setdefault(prospect.key, prospect)
+    return list(found.values())
+
+
+class _Design(NamedTuple):
+    """A design that was proposed.
+
+    Attributes:
+        was_stopped: Whether what was told of it is only a lower bound of its accuracy.
+    """
+
+    features: Features
+    cost: float
+    was_stopped: bool
+
+
+_designs: WeakKeyDictionary[optuna.Study, dict[int, _Design]] = WeakKeyDictionary()
+
+
+class _Known:
+    """What the trials before one say of designs.
+
+    Args:
+        past: The study.
+        number: Of the trial.
+        cache: Designs of finished trials.
+        look: Makes those that are missing.
+        foremost: Trials that are to be among those modelled.
+    """
+
+    def __init__(
+        self,
+        past: Seen,
+        number: int,
+        cache: dict[int, _Design],
+        look: Look,
+        foremost: Sequence[FrozenTrial],
+    ) -> None:
+        self._past, self._cache, self._look = past, cache, look
+        losses = past.losses(number)
+        designs = {i: self._design(i) for i in self._modelled(losses, foremost)}
+        self.told = [d for d in designs.values() if not d.was_stopped]
+        self._losses = np.array([losses[i, 0] for i, d in designs.items() if not d.was_stopped])
+        self._stopped = [d for d in designs.values() if d.was_stopped]
+        self._running = [
+            design
+            for trial in past.trials[:number]
+            if trial.state is TrialState.RUNNING and (design := self._built(trial)) is not None
+        ]
+
+    def _modelled(self, losses: Floats, foremost: Sequence[FrozenTrial]) -> Iterator[int]:
+        latest = np.flatnonzero(np.isfinite(losses).all(axis=1))[::-1].tolist()
+        numbers = dict.fromkeys([trial.number for trial in foremost] + latest)
+        feasible = (
+            i for i in numbers if max(self._past.trials[i].constraints.values(), default=0.0) <= 0
+        )
+        return islice(feasible, MODELLED)
+
+    def _design(self, number: int) -> _Design:
+        if number not in self._cache:
+            design = self._built(self._past.trials[number])
+            assert design is not None
+            self._cache[number] = design
+        return self._cache[number]
+
+    def _built(self, trial: FrozenTrial) -> _Design | None:
+        found = self._look(trial.params, np.random.default_rng(0))
+        return found and _Design(features(found.design), found.cost, found.was_stopped)
+
+    def gains(self, prospects: Sequence[Prospect]) -> Floats:
+        """Expected gain of hypervolume of each, (n,).
+
+        Trials under way count with the accuracy that is expected of them. So do stopped ones, but
+        with none that would add to the front: that is why they were stopped.
+        """
+        unsure = [*self._stopped, *self._running]
+        x = matrix(
+            [
+                *(d.features for d in [*self.told, *unsure]),
+                *(features(p.design) for p in prospects),
+            ]
+        )
+        told, known = len(self.told), len(self.told) + len(unsure)
+        cost = np.array([d.cost for d in [*self.told, *unsure]])
+        kernel = likeliest(x[:told], self._losses)
+        expected, _ = posterior(kernel, x[:told], self._losses, x[told:known])
+        for i in range(len(self._stopped)):
+            cheaper = self._losses[cost[:told] <= cost[told + i]]
+            expected[i] = max(expected[i], cheaper.min(initial=self._losses.max()))
+        losses = np.append(self._losses, expected)
+        mean, deviation = posterior(kernel, x[:known], losses, x)
+        return expected_gains(
+            mean[known:],
+            deviation[known:],
+            np.array([p.cost for p in prospects]),
+            np.column_stack([mean[:known], cost]),
+        )
+
+
+def expected_gains(mean: Floats, deviation: Floats, cost: Floats, known: Floats) -> Floats:
+    """By how much the hypervolume is expected to grow with a point of known cost, normal loss.
+
+    What a loss L at a cost c adds is the integral over all costs beyond c of how far L is below the
+    least known loss there, a staircase: a sum of expected improvements (Jones et al. 1998), each
+    times the width of its stair. It is bounded by the greatest loss known and the greatest cost.
+
+    Args:
+        mean: (n,), of the losses.
+        deviation: (n,), of the losses.
+        cost: (n,), to be minimised.
+        known: (k, 2), losses and costs, k at least 1.
+
+    Returns:
+        (n,).
+    """
+    known = known[np.argsort(known[:, 1], kind="stable")]
+    stairs = np.append(known[0, 0], np.minimum.accumulate(known[:, 0]))
+    stairs[0] = known[:, 0].max()
+    end = max(known[-1, 1], cost.max())
+    edges = np.concatenate([[-np.inf], known[:, 1], [end]])
+    width = np.maximum(edges[1:] - np.maximum(edges[:-1], cost[:, None]), 0.0)
+    deviation = np.maximum(deviation, 1e-9)[:, None]
+    scaled = (stairs - mean[:, None]) / deviation
+    density = np.exp(-(scaled**2) / 2) / math.sqrt(2 * math.pi)
+    improvement = deviation * (density + scaled * _normal(scaled))
+    gains: Floats = (width * improvement).sum(axis=1)
+    return gains
+
+
+_normal = np.vectorize(lambda z: (1 + math.erf(z / math.sqrt(2))) / 2, otypes=[float])
+
+
+def create(seed: int, look: Look | None = None) -> SurrogateSampler:
+    """A surrogate-assisted sampler; it keeps nothing between draws."""
+    return SurrogateSampler(seed, look)
+
+
+SAMPLER = create
