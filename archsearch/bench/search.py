@@ -40,6 +40,8 @@ METHODS: Final = (
     Method("nsga2"),
     Method("gp"),
     Method("structural"),
+    Method("surrogate"),
+    Method("surrogate", "all", "none"),
     Method("portfolio"),
 )
 """The first ones are baselines."""
@@ -144,7 +146,7 @@ def run(
     *,
     workers: int,
     seed: int,
-    until: float = 0.99,
+    until: float = REACHED,
 ) -> Outcome:
     """Simulates one campaign.
 

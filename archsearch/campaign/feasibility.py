@@ -13,6 +13,10 @@ INVALID = "valid"
 """Stands for the constraint that every design is under: that it can be built."""
 
 
+Priced = tuple[Architecture | None, Price | None, dict[str, float]]
+"""A design in canonical form, its price, and its violations by constraint."""
+
+
 def constraint_values(architecture: Architecture, price: Price) -> dict[str, float | Growth]:
     """The value of every metric that a constraint may name."""
     return {
@@ -37,9 +41,7 @@ def priced(file: CampaignFile, architecture: Architecture) -> Price:
     )
 
 
-def violations(
-    file: CampaignFile, architecture: Architecture
-) -> tuple[Architecture | None, Price | None, dict[str, float]]:
+def violations(file: CampaignFile, architecture: Architecture) -> Priced:
     """The canonical design, its price, and how far it is from satisfying each constraint.
 
     Returns:

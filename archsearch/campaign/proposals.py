@@ -10,7 +10,7 @@ import numpy as np
 
 from archsearch.architecture import Scalar
 from archsearch.campaign.config import Campaign
-from archsearch.campaign.feasibility import violations
+from archsearch.campaign.feasibility import Priced, violations
 from archsearch.campaign.standing import priced_at, value_of
 from archsearch.canonical import campaign_key, has_oracle
 from archsearch.objectives import Objective
@@ -23,6 +23,9 @@ from archsearch.storage import Store
 
 _UNBUILDABLE_COST = 1e15
 """Told for a design that cannot be built and so has no price; its constraint is violated anyway."""
+
+_LOOKS_KEPT = 4096
+"""In a small space the same designs are looked at again and again."""
 
 
 class Rejected(NamedTuple):
@@ -50,6 +53,7 @@ class Proposer:
         store.study.sampler = self._sampler(draw_seed(campaign.settings.seed, 0, "told"))
         self._owner: dict[str, int] = {}
         self._stopped: set[str] = set()
+        self._looked_at: dict[tuple[tuple[str, Scalar], ...], Priced] = {}
         self._rejected: dict[int, TrialOutcome] = {}
         for record in records:
             self.remember(record)
@@ -127,7 +131,12 @@ class Proposer:
         """A design as a sampler may see it before it proposes it as trial ``number``."""
         suggest = CompletedSuggest(answers, generator)
         drawn = self._campaign.file.space.sample(suggest)
-        design, price, violated = violations(self._campaign.file, drawn)
+        place = tuple(suggest.answers.items())
+        if place not in self._looked_at:
+            self._looked_at[place] = violations(self._campaign.file, drawn)
+            if len(self._looked_at) > _LOOKS_KEPT:
+                del self._looked_at[next(iter(self._looked_at))]
+        design, price, violated = self._looked_at[place]
         if design is None or price is None:
             return None
         key = campaign_key(design, self._campaign.n_max)

@@ -35,7 +35,7 @@ RANDOM_SHARE: Final = 0.1
 """Of later trials, so that nothing in the space is out of reach."""
 BRED: Final = 32
 """Children to choose from."""
-DRAWN: Final = 16
+DRAWN: Final = 96
 """Uniform draws to choose from beside them."""
 MODELLED: Final = 256
 """Trials that the process is fitted to at most: those near the front and the latest."""
