@@ -91,6 +91,11 @@ def turns_of_a_mix(cells: list[Any]) -> list[float]:
     return [1e3 * tokens / sum(of_cells) for of_cells in zip(*turns, strict=True)]
 
 
+def with_range(turns: list[float]) -> str:
+    """The median, and in brackets the lowest and the highest turn."""
+    return f"{statistics.median(turns):.2f} ({min(turns):.2f} to {max(turns):.2f})"
+
+
 def test_batches() -> None:
     rows = []
     cells = measured("batches")["cells"]
@@ -100,13 +105,8 @@ def test_batches() -> None:
         mixes = [turns_of_a_mix([c for c in mine if c["batch_tokens"] == s]) for s in sizes]
         ratios = [a / b for a, b in zip(mixes[0], mixes[1], strict=True)]
         name = mixer_of(design)
-        low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
         rows.append(
-            [
-                name,
-                *(thousands(statistics.median(mix)) for mix in mixes),
-                f"{middle:.2f} ({low:.2f} to {high:.2f})",
-            ]
+            [name, *(thousands(statistics.median(mix)) for mix in mixes), with_range(ratios)]
         )
     assert shown("short conv +") == rows
 
@@ -121,7 +121,7 @@ def test_growth() -> None:
             [
                 mixer_of(short["design"]),
                 *(f"{statistics.median(x):.1f}" for x in (a, b)),
-                f"{statistics.median(y / x for x, y in zip(a, b, strict=True)):.2f}",
+                with_range([y / x for x, y in zip(a, b, strict=True)]),
             ]
         )
     assert shown("linear design") == rows

@@ -59,6 +59,10 @@ class Seen:
             del self._open[number]
             self._losses[number] = losses_of(directions, [trial])[0]
 
+    def unfinished(self, number: int) -> list[int]:
+        """Those of the trials before that one that are under way, rising."""
+        return sorted(i for i in self._open if i < number)
+
     def losses(self, number: int) -> NDArray[np.float64]:
         """(number, objectives), of the trials before that one; see ``losses_of``."""
         return self._losses[:number]

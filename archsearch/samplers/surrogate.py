@@ -10,7 +10,7 @@ to expect of each, as in surrogate-assisted architecture search (White et al. 20
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -20,7 +20,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from archsearch.samplers import structural
 from archsearch.samplers._draft import Params, Space
@@ -39,6 +39,8 @@ DRAWN: Final = 96
 """Uniform draws to choose from beside them."""
 MODELLED: Final = 256
 """Trials that the process is fitted to at most: those near the front and the latest."""
+UNFINISHED: Final = 64
+"""Trials under way that are minded at most: the latest."""
 
 
 class SurrogateSampler(BaseSampler):
@@ -125,7 +127,7 @@ class _Design(NamedTuple):
     was_stopped: bool
 
 
-_designs: WeakKeyDictionary[optuna.Study, dict[int, _Design]] = WeakKeyDictionary()
+_designs: WeakKeyDictionary[optuna.Study, dict[tuple[int, bool], _Design]] = WeakKeyDictionary()
 
 
 class _Known:
@@ -134,7 +136,7 @@ class _Known:
     Args:
         past: The study.
         number: Of the trial.
-        cache: Designs of finished trials.
+        cache: Designs by trial, and by whether it had ended.
         look: Makes those that are missing.
         foremost: Trials that are to be among those modelled.
     """
@@ -143,21 +145,18 @@ class _Known:
         self,
         past: Seen,
         number: int,
-        cache: dict[int, _Design],
+        cache: dict[tuple[int, bool], _Design],
         look: Look,
         foremost: Sequence[FrozenTrial],
     ) -> None:
         self._past, self._cache, self._look = past, cache, look
         losses = past.losses(number)
-        designs = {i: self._design(i) for i in self._modelled(losses, foremost)}
+        designs = self._designs(self._modelled(losses, foremost))
         self.told = [d for d in designs.values() if not d.was_stopped]
         self._losses = np.array([losses[i, 0] for i, d in designs.items() if not d.was_stopped])
         self._stopped = [d for d in designs.values() if d.was_stopped]
-        self._running = [
-            design
-            for trial in past.trials[:number]
-            if trial.state is TrialState.RUNNING and (design := self._built(trial)) is not None
-        ]
+        running = self._designs(past.unfinished(number)[-UNFINISHED:])
+        self._running = list(running.values())
 
     def _modelled(self, losses: Floats, foremost: Sequence[FrozenTrial]) -> Iterator[int]:
         latest = np.flatnonzero(np.isfinite(losses).all(axis=1))[::-1].tolist()
@@ -167,16 +166,19 @@ class _Known:
         )
         return islice(feasible, MODELLED)
 
-    def _design(self, number: int) -> _Design:
-        if number not in self._cache:
-            design = self._built(self._past.trials[number])
-            assert design is not None
-            self._cache[number] = design
-        return self._cache[number]
+    def _designs(self, numbers: Iterable[int]) -> dict[int, _Design]:
+        """By trial; without what cannot be built, which may wait for being told so."""
+        found = {i: self._design(self._past.trials[i]) for i in numbers}
+        return {i: design for i, design in found.items() if design is not None}
 
-    def _built(self, trial: FrozenTrial) -> _Design | None:
-        found = self._look(trial.params, np.random.default_rng(0))
-        return found and _Design(features(found.design), found.cost, found.was_stopped)
+    def _design(self, trial: FrozenTrial) -> _Design | None:
+        place = trial.number, trial.state.is_finished()
+        if place not in self._cache:
+            found = self._look(trial.params, np.random.default_rng(0))
+            if found is None:
+                return None
+            self._cache[place] = _Design(features(found.design), found.cost, found.was_stopped)
+        return self._cache[place]
 
     def gains(self, prospects: Sequence[Prospect]) -> Floats:
         """Expected gain of hypervolume of each, (n,).

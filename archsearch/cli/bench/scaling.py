@@ -11,7 +11,7 @@ from archsearch.cli.bench._options import Repeats
 
 
 def scaling(
-    steps: Annotated[int, typer.Option(min=2, help="Of a training run, about 21 ms each.")] = 1400,
+    steps: Annotated[int, typer.Option(min=2, help="Of a training run, 21 to 43 ms each.")] = 1400,
     repeats: Repeats = 5,
     as_json: AsJson = False,
 ) -> None:
