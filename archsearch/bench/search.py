@@ -43,7 +43,7 @@ METHODS: Final = (
     Method("surrogate", "all", "none"),
     Method("portfolio"),
 )
-"""The first ones are baselines. ``gp`` is left out: its campaigns take ten times as long as TPE's."""
+"""The first ones are baselines. ``gp`` is left out: a campaign of it takes ten times TPE's time."""
 
 
 @dataclass(frozen=True)
