@@ -9,8 +9,8 @@ layer of its parent either, is drawn uniformly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import optuna
@@ -54,7 +54,12 @@ class StructuralSampler(BaseSampler):
 
     Args:
         seed: Of all that is drawn; below 2^32.
+
+    Attributes:
+        random_trials: Drawn uniformly before anything is bred.
     """
+
+    random_trials: ClassVar[int] = RANDOM_TRIALS
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -73,15 +78,39 @@ class StructuralSampler(BaseSampler):
         search_space: dict[str, BaseDistribution],
     ) -> Params:
         rng = np.random.default_rng(self._seed)
-        if trial.number < RANDOM_TRIALS or rng.random() < RANDOM_SHARE:
+        if trial.number < self.random_trials or rng.random() < RANDOM_SHARE:
             return {}
         past = seen(study)
         parents, ranks = near_front(past.losses(trial.number), past.trials)
         if not parents:
             return {}
-        known = [answers for answers in past.answers(trial.number) if answers]
+
+        def breed() -> Params:
+            return _child(parents, ranks, search_space, rng).params(search_space, rng)
+
+        chosen = self._chosen(study, trial, parents, breed, rng)
+        return {name: value for name, value in chosen.items() if name in search_space}
+
+    def _chosen(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        parents: Sequence[FrozenTrial],
+        breed: Callable[[], Params],
+        rng: np.random.Generator,
+    ) -> Params:
+        """The first child that is not known.
+
+        Args:
+            study: What is known.
+            trial: That is drawn.
+            parents: Possible ones.
+            breed: Makes a child.
+            rng: The only source of randomness.
+        """
+        known = [answers for answers in seen(study).answers(trial.number) if answers]
         for _ in range(REDRAWS):
-            answers = child(parents, ranks, search_space, rng).params(search_space, rng)
+            answers = breed()
             # the child holds answers to more than it will be asked: if all of a trial's are among
             # them, it will be asked the same and give the same
             if not any(those <= answers.items() for those in known):
@@ -145,7 +174,7 @@ def _foremost(losses: NDArray[np.float64], trials: Sequence[FrozenTrial]) -> NDA
     return np.sort(found)
 
 
-def child(
+def _child(
     parents: Sequence[FrozenTrial],
     ranks: NDArray[np.int64],
     space: Space,

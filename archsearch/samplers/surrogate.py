@@ -10,29 +10,24 @@ to expect of each, as in surrogate-assisted architecture search (White et al. 20
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from archsearch.samplers import structural
-from archsearch.samplers._draft import Params, Space
+from archsearch.samplers._draft import Params
 from archsearch.samplers._features import Features, features, matrix
 from archsearch.samplers._process import Floats, likeliest, posterior
 from archsearch.samplers._seen import Seen, seen
 from archsearch.samplers.base import Look, Prospect
+from archsearch.samplers.structural import StructuralSampler
 
 RANDOM_TRIALS: Final = 10
 """Drawn uniformly before anything is modelled."""
-RANDOM_SHARE: Final = 0.1
-"""Of later trials, so that nothing in the space is out of reach."""
 BRED: Final = 32
 """Children to choose from."""
 DRAWN: Final = 96
@@ -43,73 +38,47 @@ UNFINISHED: Final = 64
 """Trials under way that are minded at most: the latest."""
 
 
-class SurrogateSampler(BaseSampler):
+class SurrogateSampler(StructuralSampler):
     """Proposes the child that is expected to add most to the front.
 
-    Trials with higher numbers are not looked at. Without a way to look at designs it is
-    ``structural``.
+    Without a way to look at designs it chooses as its base does.
 
     Args:
         seed: Of all that is drawn; below 2^32.
         look: Builds and prices a design that is not proposed yet.
     """
 
+    random_trials = RANDOM_TRIALS
+
     def __init__(self, seed: int, look: Look | None) -> None:
-        self._seed = seed
+        super().__init__(seed)
         self._look = look
-        self._structural = structural.create(seed)
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._structural.infer_relative_search_space(study, trial)
-
-    def sample_relative(
+    def _chosen(
         self,
         study: optuna.Study,
         trial: FrozenTrial,
-        search_space: dict[str, BaseDistribution],
+        parents: Sequence[FrozenTrial],
+        breed: Callable[[], Params],
+        rng: np.random.Generator,
     ) -> Params:
+        """The child, or uniform draw, that promises the most."""
         if self._look is None:
-            return self._structural.sample_relative(study, trial, search_space)
-        rng = np.random.default_rng(self._seed)
-        if trial.number < RANDOM_TRIALS or rng.random() < RANDOM_SHARE:
-            return {}
-        past = seen(study)
-        parents, ranks = structural.near_front(past.losses(trial.number), past.trials)
-        if not parents:
-            return {}
-        prospects = _prospects(parents, ranks, search_space, self._look, rng)
+            return super()._chosen(study, trial, parents, breed, rng)
+        prospects = _prospects(self._look, breed, rng)
         if not prospects:
             return {}
+        past = seen(study)
         known = _Known(past, trial.number, _designs.setdefault(study, {}), self._look, parents)
         best = prospects[int(np.argmax(known.gains(prospects)))] if known.told else prospects[0]
-        return {name: value for name, value in best.params.items() if name in search_space}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._structural.sample_independent(study, trial, param_name, param_distribution)
+        return best.params
 
 
-def _prospects(
-    parents: Sequence[FrozenTrial],
-    ranks: NDArray[np.int64],
-    space: Space,
-    look: Look,
-    rng: np.random.Generator,
-) -> list[Prospect]:
+def _prospects(look: Look, breed: Callable[[], Params], rng: np.random.Generator) -> list[Prospect]:
     """Different designs that may be trained and were not."""
     found: dict[str, Prospect] = {}
     for i in range(BRED + DRAWN):
-        answers = (
-            structural.child(parents, ranks, space, rng).params(space, rng) if i < BRED else {}
-        )
-        prospect = look(answers, rng)
+        prospect = look(breed() if i < BRED else {}, rng)
         if prospect is not None and prospect.is_new:
             found.setdefault(prospect.key, prospect)
     return list(found.values())

@@ -81,7 +81,7 @@ def undisturbed(
     with pytest.MonkeyPatch.context() as patch:
         # so that a small campaign has several generations, and something is modelled
         patch.setattr("archsearch.samplers.nsga2._POPULATION", 4)
-        patch.setattr("archsearch.samplers.surrogate.RANDOM_TRIALS", 4)
+        patch.setattr("archsearch.samplers.surrogate.SurrogateSampler.random_trials", 4)
         campaign = new_campaign(tmp_path_factory.mktemp("calm") / request.param, text)
         drive(campaign)
         yield text, everything(campaign)
