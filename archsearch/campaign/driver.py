@@ -282,7 +282,8 @@ class Driver(Loop):
             self._store.tell(record, values)
         else:
             self._store.add_reference(record, values)
-        self._store.set_elapsed_seconds(self._elapsed_seconds())
+        if record.outcome.was_evaluated:  # the others take no time
+            self._store.set_elapsed_seconds(self._elapsed_seconds())
         self._learn(record)
         self._proposer.remember(record)
         rungs.keep_scored(self._campaign, record)

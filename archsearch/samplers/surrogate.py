@@ -36,6 +36,9 @@ MODELLED: Final = 256
 """Trials that the process is fitted to at most: those near the front and the latest."""
 UNFINISHED: Final = 64
 """Trials under way that are minded at most: the latest."""
+LEAST_CARE: Final = 1 / 8
+"""With more under way fewer designs are looked at and fewer trials modelled, down to this share:
+an ask must be quick when a thousand workers wait for one."""
 
 
 class SurrogateSampler(StructuralSampler):
@@ -65,20 +68,31 @@ class SurrogateSampler(StructuralSampler):
         """The child, or uniform draw, that promises the most."""
         if self._look is None:
             return super()._chosen(study, trial, parents, breed, rng)
-        prospects = _prospects(self._look, breed, rng)
+        past = seen(study)
+        care = _care(len(past.unfinished(trial.number)))
+        prospects = _prospects(self._look, breed, rng, care)
         if not prospects:
             return {}
-        past = seen(study)
-        known = _Known(past, trial.number, _designs.setdefault(study, {}), self._look, parents)
+        cache = _designs.setdefault(study, {})
+        modelled = round(care * MODELLED)
+        known = _Known(past, trial.number, cache, self._look, parents, modelled)
         best = prospects[int(np.argmax(known.gains(prospects)))] if known.told else prospects[0]
         return best.params
 
 
-def _prospects(look: Look, breed: Callable[[], Params], rng: np.random.Generator) -> list[Prospect]:
+def _care(unfinished: int) -> float:
+    """The share of designs that are looked at, and of trials that are modelled."""
+    return max(LEAST_CARE, min(1.0, UNFINISHED / max(unfinished, 1)))
+
+
+def _prospects(
+    look: Look, breed: Callable[[], Params], rng: np.random.Generator, care: float
+) -> list[Prospect]:
     """Different designs that may be trained and were not."""
     found: dict[str, Prospect] = {}
-    for i in range(BRED + DRAWN):
-        prospect = look(breed() if i < BRED else {}, rng)
+    bred, drawn = round(care * BRED), round(care * DRAWN)
+    for i in range(bred + drawn):
+        prospect = look(breed() if i < bred else {}, rng)
         if prospect is not None and prospect.is_new:
             found.setdefault(prospect.key, prospect)
     return list(found.values())
@@ -108,6 +122,7 @@ class _Known:
         cache: Designs by trial, and by whether it had ended.
         look: Makes those that are missing.
         foremost: Trials that are to be among those modelled.
+        modelled: How many are, at most.
     """
 
     def __init__(
@@ -117,23 +132,24 @@ class _Known:
         cache: dict[tuple[int, bool], _Design],
         look: Look,
         foremost: Sequence[FrozenTrial],
+        modelled: int,
     ) -> None:
         self._past, self._cache, self._look = past, cache, look
         losses = past.losses(number)
-        designs = self._designs(self._modelled(losses, foremost))
+        designs = self._designs(islice(self._feasible(losses, foremost), modelled))
         self.told = [d for d in designs.values() if not d.was_stopped]
         self._losses = np.array([losses[i, 0] for i, d in designs.items() if not d.was_stopped])
         self._stopped = [d for d in designs.values() if d.was_stopped]
         running = self._designs(past.unfinished(number)[-UNFINISHED:])
         self._running = list(running.values())
 
-    def _modelled(self, losses: Floats, foremost: Sequence[FrozenTrial]) -> Iterator[int]:
+    def _feasible(self, losses: Floats, foremost: Sequence[FrozenTrial]) -> Iterator[int]:
+        """Complete trials, the foremost first, then the latest."""
         latest = np.flatnonzero(np.isfinite(losses).all(axis=1))[::-1].tolist()
         numbers = dict.fromkeys([trial.number for trial in foremost] + latest)
-        feasible = (
+        return (
             i for i in numbers if max(self._past.trials[i].constraints.values(), default=0.0) <= 0
         )
-        return islice(feasible, MODELLED)
 
     def _designs(self, numbers: Iterable[int]) -> dict[int, _Design]:
         """By trial; without what cannot be built, which may wait for being told so."""

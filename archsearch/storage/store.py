@@ -128,7 +128,9 @@ class Store:
                 raise StoreError(f"{path}: there is no study")
             set_mode(path, "WAL")
             kwargs = {"connect_args": {"timeout": BUSY_SECONDS}}
-        storage = self._optuna.storages.RDBStorage(url, engine_kwargs=kwargs)
+        from archsearch.storage.rows import TrialRows
+
+        storage = TrialRows(url, engine_kwargs=kwargs)
         if path is not None:
             synchronise_fully(storage.engine)
         return storage
@@ -207,7 +209,7 @@ class Store:
         if self._url == MEMORY:
             return
         if record.number in self._ids:
-            self._storage.set_trial_user_attr(self._ids[record.number], RECORD, seal(record))
+            self._storage.replace_user_attr(self._ids[record.number], RECORD, seal(record))
         else:
             self._store_trial(record, self._optuna.trial.TrialState.RUNNING, None)
 
@@ -220,7 +222,7 @@ class Store:
         drawn.state, drawn.values = state, None if values is None else list(values)
         if state is not self._optuna.trial.TrialState.RUNNING:
             drawn.datetime_complete = datetime.now()  # as Optuna's own
-        self._ids[record.number] = self._storage.create_new_trial(self._disk._study_id, drawn)
+        self._ids[record.number] = self._storage.add_trial(self._disk._study_id, drawn)
 
     def _store_sampler_attrs(self) -> None:
         """NSGA-II keeps its parents there; trials are named by the mirror's ids, their numbers."""
@@ -244,8 +246,8 @@ class Store:
         state = states.FAIL if values is None else states.COMPLETE
         if self._url != MEMORY:
             if record.number in self._ids:
-                self.note(record)
-                self._storage.set_trial_state_values(self._ids[record.number], state, values)
+                trial_id = self._ids[record.number]
+                self._storage.finish(trial_id, RECORD, seal(record), state, values or ())
             else:
                 self._store_trial(record, state, values)
         trial = self._open.pop(record.number)

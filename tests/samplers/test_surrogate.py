@@ -225,6 +225,30 @@ def test_later_trials_do_not_matter() -> None:
     assert draw(before, known, number) == drawn
 
 
+@pytest.mark.parametrize(("under_way", "share"), [(0, 1), (64, 1), (128, 1 / 2), (2000, 1 / 8)])
+def test_the_more_is_under_way_the_quicker_is_an_ask(under_way: int, share: float) -> None:
+    made, known, _ = played("surrogate", 20, 3)
+    for _ in range(under_way):
+        made.ask()
+    number, looks = len(made.trials), 0
+
+    def look(*asked: Any) -> Prospect | None:
+        nonlocal looks
+        looks += 1
+        return known.look(number, *asked)
+
+    running = create_trial(state=TrialState.RUNNING)
+    running.number = number
+    sampler = surrogate.create(5, look)
+    space = sampler.infer_relative_search_space(made, running)
+    assert sampler.sample_relative(made, running, space)
+    told = sum(t.state is TrialState.COMPLETE for t in made.trials)
+    # what is known is built too
+    prospects = share * (surrogate.BRED + surrogate.DRAWN)
+    minded = min(under_way, surrogate.UNFINISHED)
+    assert prospects < looks - minded <= prospects + told
+
+
 def test_without_a_look_it_is_structural() -> None:
     made, _, _ = played("structural", 30, 2)
     running = create_trial(state=TrialState.RUNNING)
@@ -242,7 +266,7 @@ def gains(made: optuna.Study, known: Designs) -> tuple[list[Prospect], np.ndarra
     looks = [known.look(number, {}, rng) for _ in range(100)]
     new = [p for p in looks if p is not None and p.is_new]
     model = surrogate._Known(
-        surrogate.seen(made), number, {}, partial(known.look, number), foremost=()
+        surrogate.seen(made), number, {}, partial(known.look, number), (), surrogate.MODELLED
     )
     return new, model.gains(new)
 
