@@ -39,7 +39,7 @@ def run(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="Replaces the file's: tpe, random, nsga2, gp, structural, surrogate or portfolio."
+            help="Replaces the file's: surrogate, structural, tpe, nsga2, gp, portfolio or random."
         ),
     ] = None,
     stopping: Annotated[

@@ -85,7 +85,9 @@ class SearchConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    sampler: Literal["tpe", "random", "nsga2", "gp", "structural", "surrogate", "portfolio"] = "tpe"
+    sampler: Literal["surrogate", "structural", "tpe", "nsga2", "gp", "portfolio", "random"] = (
+        "surrogate"
+    )
     trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     time_budget_minutes: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0

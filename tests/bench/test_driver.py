@@ -90,7 +90,7 @@ def test_the_command_shows_and_lists(file: Path, capsys: pytest.CaptureFixture[s
     command = ["bench", "driver", str(file), "--trials", "4", "--workers", "3"]
     assert main(command) == 0
     out, _ = capsys.readouterr()
-    assert "structural, 3 workers, 4 trials of 300 s: workers waited" in out
+    assert "surrogate, 3 workers, 4 trials of 300 s: workers waited" in out
     assert "of their time until the last trial was asked" in out
     assert main([*command, "--sampler", "random", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["driver"]

@@ -12,7 +12,7 @@ from tests.campaign.test_racing import RACE, Unordered
 from tests.helpers import drive, new_campaign
 
 
-@pytest.fixture(scope="module", params=["tpe", "random"])
+@pytest.fixture(scope="module", params=["tpe", "random", "surrogate"])
 def done(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Campaign, list[TrialRecord]]:

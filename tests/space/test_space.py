@@ -378,7 +378,7 @@ class TestCampaignFile:
         assert file.objectives == ("accuracy", "flops")
         assert file.constraints == ()
         assert file.training.steps == 2400
-        assert (file.search.sampler, file.search.trials, file.search.seed) == ("tpe", 50, 0)
+        assert (file.search.sampler, file.search.trials, file.search.seed) == ("surrogate", 50, 0)
         assert file.task.test_cells == file.task.cells
 
     def test_a_time_budget_alone_leaves_trials_open(self) -> None:

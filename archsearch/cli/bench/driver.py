@@ -14,7 +14,7 @@ def driver(
     file: Annotated[
         Path, typer.Argument(metavar="SPACE", help="A campaign file.", show_default=False)
     ],
-    sampler: Annotated[str, typer.Option(help="Name of the sampler.")] = "structural",
+    sampler: Annotated[str, typer.Option(help="Name of the sampler.")] = "surrogate",
     workers: Annotated[int, typer.Option(min=1, max=100_000, help="Virtual workers.")] = 1000,
     trials: Annotated[int, typer.Option(min=1, help="Trained trials.")] = 10_000,
     trial_seconds: Annotated[
