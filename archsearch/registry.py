@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from archsearch.errors import UnknownNameError, suggestion
@@ -32,6 +33,8 @@ class Registry(Generic[T]):
         self._attribute = attribute
         self._inner = inner
         self._names: tuple[str, ...] | None = None
+        # asking the import system again takes as long as pricing a layer
+        self._modules: dict[str, ModuleType] = {}
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
@@ -54,13 +57,15 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: No component has that name; the message lists those that exist.
         """
-        if name not in self.names():
-            raise UnknownNameError(
-                f"unknown {self.kind} '{name}'{suggestion(name, self.names())}"
-                f" (known: {', '.join(self.names())})"
-            )
-        path = f"{self._package}.{name}" + (f".{self._inner}" if self._inner else "")
-        component: T = getattr(importlib.import_module(path), self._attribute)
+        if name not in self._modules:
+            if name not in self.names():
+                raise UnknownNameError(
+                    f"unknown {self.kind} '{name}'{suggestion(name, self.names())}"
+                    f" (known: {', '.join(self.names())})"
+                )
+            path = f"{self._package}.{name}" + (f".{self._inner}" if self._inner else "")
+            self._modules[name] = importlib.import_module(path)
+        component: T = getattr(self._modules[name], self._attribute)
         return component
 
     def __iter__(self) -> Iterator[str]:

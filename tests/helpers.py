@@ -154,7 +154,7 @@ class Inline(Executor):
         return self._tickets
 
     def poll(self, timeout_seconds: float) -> list[Answer]:
-        if not self.waiting:
+        if not self.waiting or not timeout_seconds:
             return []
         ticket, request = self.waiting.popleft()
         return [Answer(ticket, self._answer(request))]

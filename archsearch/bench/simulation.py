@@ -98,7 +98,8 @@ class VirtualExecutor(Executor):
         if not self._ends:
             return []
         self.driver_seconds += now - self._clock
-        now = max(now, self._ends[0][0])
+        if timeout_seconds:  # whoever waits does so until something ends
+            now = max(now, self._ends[0][0])
         answers = []
         while self._ends and self._ends[0][0] <= now:
             _, ticket, result = heapq.heappop(self._ends)

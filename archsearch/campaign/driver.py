@@ -156,7 +156,9 @@ class Driver(Loop):
                 number = self._store.ask()
                 self._next_number = number + 1
                 self._propose(number, random=decision.action is Action.ASK_RANDOM)
-                self._fill()  # no worker waits until all of them have something to do
+                # a rung that has arrived is gone on with sooner than the next trial is drawn
+                if not self._collect(wait_seconds=0):
+                    return Ending(EndKind.CANCELLED, "cancelled by the user")
             elif decision.action is Action.WAIT:
                 if not self._collect():
                     return Ending(EndKind.CANCELLED, "cancelled by the user")

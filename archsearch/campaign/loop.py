@@ -74,15 +74,16 @@ class Loop(ABC):
         """Spent on this, all sessions together."""
         return self._earlier_seconds + self._executor.now() - self._began
 
-    def _collect(self) -> bool:
-        """Waits about a second for answers; False when the user cancelled.
+    def _collect(self, wait_seconds: float = _POLL_SECONDS) -> bool:
+        """Takes answers, waiting for them so long; False when the user cancelled.
 
         Raises:
             StoreError: The campaign's folder is gone.
         """
         self._fill()
-        for arrival in self._dispatcher.poll(_POLL_SECONDS):
+        for arrival in self._dispatcher.poll(wait_seconds):
             self._take(arrival)
+            self._fill()  # many may have arrived: nobody waits until all of them are taken
         if self._stop.draining and not self._said_draining:
             self._said_draining = True
             running = len(self._dispatcher.under_way)

@@ -44,17 +44,23 @@ class Seen:
             self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
         self._open |= dict.fromkeys(range(before, len(self.trials)), -1)
         self._answers += [{}.items()] * (len(self.trials) - before)
-        for number in list(self._open):
-            self._read(study.directions, self.trials[number])
+        open_trials = [self.trials[number] for number in self._open]
+        changed = [
+            trial
+            for trial in open_trials
+            if trial.state is not TrialState.RUNNING
+            or len(trial.params) != self._open[trial.number]
+        ]
+        for trial in changed:
+            self._read(study.directions, trial)
 
     def _read(self, directions: Sequence[StudyDirection], trial: FrozenTrial) -> None:
         number, params = trial.number, trial.params
-        if len(params) != self._open[number]:
-            self._open[number] = len(params)
-            self._answers[number] = params.items()
-            for name, distribution in trial.distributions.items():
-                if number < self._names.get(name, (number + 1,))[0]:
-                    self._names[name] = number, distribution
+        self._open[number] = len(params)
+        self._answers[number] = params.items()
+        for name, distribution in trial.distributions.items():
+            if number < self._names.get(name, (number + 1,))[0]:
+                self._names[name] = number, distribution
         if trial.state.is_finished():
             del self._open[number]
             self._losses[number] = losses_of(directions, [trial])[0]
