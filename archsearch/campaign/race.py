@@ -26,6 +26,11 @@ from archsearch.records import (
 TIE_NATS = 0.05
 """Mean log-probabilities this close do not tell two learning rates apart."""
 
+OUTER_NATS = 0.1
+"""By so much the first and the last rate of a grid have to lead the inner ones. A grid is chosen so
+that it brackets the best rate (``calibrate`` says whether it does); far from the end of a run a
+rate that is too high leads, and is overtaken."""
+
 LEAST_GAIN_NATS = 0.2
 """Over guessing, before a rate counts as working at all."""
 
@@ -145,7 +150,7 @@ def _out_of_memory(record: TrialRecord) -> bool:
 def _verdicts(plan: Plan, record: TrialRecord, stops: Stops) -> tuple[RunVerdict, ...]:
     against = record.verdicts
     racing = [e for run, e in sorted(record.runs.items()) if run not in against]
-    survivors = _survivors(racing)
+    survivors = _survivors(plan, racing)
     found = []
     for evaluation in racing:
         run = evaluation.seed.run
@@ -162,19 +167,18 @@ def _verdicts(plan: Plan, record: TrialRecord, stops: Stops) -> tuple[RunVerdict
     return tuple(found)
 
 
-def _survivors(runs: Sequence[Evaluation]) -> set[int]:
+def _survivors(plan: Plan, runs: Sequence[Evaluation]) -> set[int]:
     """The paused runs that go on: none beside a success, otherwise the best or the best two."""
     if any(e.outcome is RunOutcome.SOLVED for e in runs):
         return set()
-    paused = sorted(
-        (e for e in runs if e.outcome is RunOutcome.PAUSED),
-        key=lambda e: (-mean_log_probability(e), e.seed.run),
-    )
-    return {
-        e.seed.run
-        for e in paused[:MOST_SURVIVORS]
-        if mean_log_probability(e) >= mean_log_probability(paused[0]) - TIE_NATS
+    last = len(plan.learning_rates) - 1
+    standing = {
+        e.seed.run: mean_log_probability(e) - OUTER_NATS * (e.seed.run in (0, last))
+        for e in runs
+        if e.outcome is RunOutcome.PAUSED
     }
+    foremost = sorted(standing, key=lambda run: (-standing[run], run))[:MOST_SURVIVORS]
+    return {run for run in foremost if standing[run] >= standing[foremost[0]] - TIE_NATS}
 
 
 def _audited(plan: Plan, trial: int, run: int, kind: VerdictKind) -> bool:
