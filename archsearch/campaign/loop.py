@@ -83,7 +83,6 @@ class Loop(ABC):
         self._fill()
         for arrival in self._dispatcher.poll(wait_seconds):
             self._take(arrival)
-            self._fill()  # many may have arrived: nobody waits until all of them are taken
         if self._stop.draining and not self._said_draining:
             self._said_draining = True
             running = len(self._dispatcher.under_way)
