@@ -252,8 +252,7 @@ class Driver(Loop):
             self._store.note(record)
         if earlier is not None and record.reference is None:
             rungs.remove_rung(self._campaign, record, earlier)
-        if not self._stop.draining:
-            self._fill()  # many may have arrived: no worker waits until all of them are taken
+        self._fill()  # many may have arrived: no worker waits until all of them are taken
 
     # the end of a trial
 

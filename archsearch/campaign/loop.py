@@ -67,8 +67,9 @@ class Loop(ABC):
         """The state, to be shown."""
 
     def _fill(self) -> None:
-        """Hands over what waits, as far as there are slots."""
-        self._dispatcher.fill()
+        """Hands over what waits, as far as there are slots; nothing more once the user stops it."""
+        if not self._stop.draining:
+            self._dispatcher.fill()
 
     def _elapsed_seconds(self) -> float:
         """Spent on this, all sessions together."""

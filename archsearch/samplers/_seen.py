@@ -44,15 +44,10 @@ class Seen:
             self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
         self._open |= dict.fromkeys(range(before, len(self.trials)), -1)
         self._answers += [{}.items()] * (len(self.trials) - before)
-        open_trials = [self.trials[number] for number in self._open]
-        changed = [
-            trial
-            for trial in open_trials
-            if trial.state is not TrialState.RUNNING
-            or len(trial.params) != self._open[trial.number]
-        ]
-        for trial in changed:
-            self._read(study.directions, trial)
+        for number, answered in list(self._open.items()):
+            trial = self.trials[number]
+            if trial.state is not TrialState.RUNNING or len(trial.params) != answered:
+                self._read(study.directions, trial)
 
     def _read(self, directions: Sequence[StudyDirection], trial: FrozenTrial) -> None:
         number, params = trial.number, trial.params

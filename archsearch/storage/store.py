@@ -119,6 +119,8 @@ class Store:
             ) from error
 
     def _connect(self, url: str, create: bool) -> Any:
+        from archsearch.storage.rows import TrialRows  # needs optuna
+
         if url == MEMORY:
             return self._optuna.storages.InMemoryStorage()
         path = sqlite_path(url)
@@ -128,8 +130,6 @@ class Store:
                 raise StoreError(f"{path}: there is no study")
             set_mode(path, "WAL")
             kwargs = {"connect_args": {"timeout": BUSY_SECONDS}}
-        from archsearch.storage.rows import TrialRows
-
         storage = TrialRows(url, engine_kwargs=kwargs)
         if path is not None:
             synchronise_fully(storage.engine)

@@ -89,6 +89,21 @@ class Unordered(Inline):
         return answers
 
 
+def test_a_rung_that_has_arrived_goes_on_before_the_next_trial_is_drawn(tmp_path: Path) -> None:
+    class Prompt(Inline):
+        """Everything has been answered by the time it is asked for."""
+
+        def poll(self, timeout_seconds: float) -> list[Answer]:
+            return [answer for _ in range(len(self.waiting)) for answer in Inline.poll(self, 1)]
+
+    executor = Prompt(slow_learner, slots=64)
+    drive(new_campaign(tmp_path / "c", RACE), executor)
+    steps = sorted({request.to_step for request in executor.asked})
+    order = [r.seed.trial for r in executor.asked if r.seed.trial >= 0 and r.to_step in steps[:2]]
+    assert order == sorted(order)
+    assert len(order) > 3 * len(set(order))
+
+
 def test_a_campaign_of_races_stops_audits_and_scores(tmp_path: Path) -> None:
     campaign = new_campaign(tmp_path / "c", RACE)
     executor = Inline(slow_learner)
