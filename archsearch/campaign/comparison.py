@@ -54,8 +54,10 @@ class Comparison(NamedTuple):
 
     Attributes:
         differences: Of protocol and search.
-        hypervolumes: Within one reference point, the weakest of all; None if scores differ in
-            meaning, as for all that follow but ``common``.
+        bound: The reference point of all hypervolumes, as losses: the weakest of all campaigns, so
+            that no front is cut off. None if scores differ in meaning, as for all that follow but
+            ``common``.
+        hypervolumes: Of the fronts.
         union_hypervolume: Of all fronts together.
         on_union: How many members of each lie on the front of all together.
         covered: ``covered[i][j]``: share of the members of j that some member of i beats or equals
@@ -66,6 +68,7 @@ class Comparison(NamedTuple):
     """
 
     differences: tuple[Difference, ...]
+    bound: tuple[float, ...] | None
     hypervolumes: tuple[float, ...] | None
     union_hypervolume: float | None
     on_union: tuple[int, ...] | None
@@ -85,21 +88,21 @@ def compare(readings: Sequence[Reading]) -> Comparison:
     found = differences(readings)
     fronts = [reading.front for reading in readings]
     common = _common([(*f.members, *f.dominated, *f.references) for f in fronts])
-    nothing = Comparison(found, None, None, None, None, None, None, common)
+    nothing = Comparison(found, None, None, None, None, None, None, None, common)
     points = [reading.campaign.settings.reference_point for reading in readings]
     if not nothing.is_comparable or any(point is None for point in points):
         return nothing
     objectives = [OBJECTIVES[name] for name in fronts[0].objectives]
     losses = [[_losses(m, objectives) for m in front.members] for front in fronts]
-    # the weakest of all, so that no front is cut off
-    bound = [
+    bound = tuple(
         max(o.loss(point[i]) for point in points if point is not None)
         for i, o in enumerate(objectives)
-    ]
+    )
     everyone = [point for front in losses for point in front]
     best = {p for p, on in zip(everyone, non_dominated(everyone), strict=True) if on}
     levels = _levels([m.cost for front in fronts for m in front.members])
     return nothing._replace(
+        bound=bound,
         hypervolumes=tuple(hypervolume(front, bound) if front else 0.0 for front in losses),
         union_hypervolume=hypervolume(everyone, bound) if everyone else 0.0,
         on_union=tuple(sum(point in best for point in front) for front in losses),

@@ -12,6 +12,7 @@ from archsearch.cli._options import AsJson
 
 if TYPE_CHECKING:
     from archsearch.campaign.comparison import Common, Comparison
+    from archsearch.campaign.reading import Reading
 
 _MOST_COMMON = 20
 """Designs in common that are listed on the terminal; ``--json`` has them all."""
@@ -24,19 +25,28 @@ def compare(
             metavar="DIR DIR ...", help="Folders of two campaigns or more.", show_default=False
         ),
     ],
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the hypervolumes over time: .png, .svg or .pdf."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare campaigns: differences of protocol, hypervolume, who dominates whom, attainment."""
     from archsearch.campaign.comparison import compare as compared
     from archsearch.campaign.reading import read
     from archsearch.cli import render
+    from archsearch.cli._figure_file import check_path
     from archsearch.errors import InputError
 
     if len(directories) < 2:
         raise InputError(f"DIR: got {len(directories)}; give two campaigns or more")
+    if plot is not None:
+        check_path(plot)
     readings = [read(directory) for directory in directories]
     found = compared(readings)
     names = [str(directory) for directory in directories]
+    if plot is not None:
+        _draw(plot, readings, found, names)
     if as_json:
         render.print_json(_plain(found, names))
         return
@@ -48,6 +58,19 @@ def compare(
     elif found.is_comparable:
         render.print_line("scores are not compared: some campaign's references are not trained yet")
     _show_common(found)
+    if plot is not None:
+        render.print_line(f"picture: {plot}")
+
+
+def _draw(path: Path, readings: Sequence[Reading], found: Comparison, names: Sequence[str]) -> None:
+    from archsearch.campaign.course import course_of
+    from archsearch.cli._course_figure import draw
+    from archsearch.errors import InputError
+
+    if found.bound is None:
+        why = "references are not trained yet" if found.is_comparable else "protocols differ"
+        raise InputError(f"--plot: {why}; hypervolumes cannot be compared")
+    draw(path, [course_of(reading, found.bound) for reading in readings], names)
 
 
 def _letters(count: int) -> list[str]:
@@ -172,6 +195,7 @@ def _plain(found: Comparison, names: Sequence[str]) -> dict[str, Any]:
         "campaigns": list(names),
         "is_comparable": found.is_comparable,
         "differences": [d._asdict() for d in found.differences],
+        "bound": found.bound,
         "hypervolumes": found.hypervolumes,
         "union_hypervolume": found.union_hypervolume,
         "on_union": found.on_union,

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from archsearch.campaign.confirmation import terms_of
+from archsearch.campaign.course import course_of
 from archsearch.campaign.estimates import by_trial, wilson
 from archsearch.campaign.policy import plan_of
 from archsearch.campaign.race import window
 from archsearch.campaign.reading import Reading
-from archsearch.campaign.standing import losses, split, stand
 from archsearch.canonical import readable
 from archsearch.costs import crossover_length
 from archsearch.objectives import OBJECTIVES
-from archsearch.pareto import hypervolume
-from archsearch.records import Confirmation, Front, FrontRow, TrialOutcome, TrialRecord
+from archsearch.records import Confirmation, Front, FrontRow, TrialRecord
 
-MOST_POINTS = 200
-"""Of the hypervolume over time, and of designs in parallel coordinates besides the members."""
+MOST_LINES = 200
+"""Of designs in parallel coordinates besides the members."""
 
 
 def facts_of(reading: Reading) -> dict[str, Any]:
@@ -38,7 +36,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
             "knee": front.knee,
             "cost": OBJECTIVES[front.objectives[1]].unit,
         },
-        "hypervolume": _hypervolume_over_time(reading),
+        "hypervolume": [list(point) for point in course_of(reading)],
         "details": {
             str(row.number): _details(
                 records[row.number],
@@ -93,35 +91,6 @@ def _about(reading: Reading, front: Front) -> dict[str, Any]:
 
 def _row(row: FrontRow, front: Front) -> dict[str, Any]:
     return row.model_dump(mode="json") | {"is_knee": row.number == front.knee}
-
-
-def _hypervolume_over_time(reading: Reading) -> list[list[float]]:
-    """[hours of training spent by all workers, hypervolume] as trials ended.
-
-    By the search's own scores: confirmations come after it.
-    """
-    settings = reading.campaign.settings
-    if settings.reference_point is None:
-        return []
-    objectives = reading.campaign.objectives
-    oracles = reading.campaign.file.search.oracles
-    bound = [o.loss(v) for o, v in zip(objectives, settings.reference_point, strict=True)]
-    references, trials = split(reading.records)
-    ended = sorted(
-        (t for t in trials if t.outcome is not TrialOutcome.RUNNING),
-        # campaigns of earlier versions kept no order
-        key=lambda t: (t.told_order if t.told_order is not None else t.number, t.number),
-    )
-    spent = sum(r.seconds for r in references)
-    every = max(1, math.ceil(len(ended) / MOST_POINTS))
-    points = [[spent / 3600, 0.0]]
-    for place, trial in enumerate(ended, start=1):
-        spent += trial.seconds
-        if place % every == 0 or place == len(ended):
-            standing = stand([*references, *ended[:place]], objectives, oracles=oracles)
-            members = [losses(member, objectives) for member in standing.members]
-            points.append([spent / 3600, hypervolume(members, bound) if members else 0.0])
-    return points
 
 
 def _window(reading: Reading, record: TrialRecord) -> list[float] | None:
@@ -195,7 +164,7 @@ def _run(record: TrialRecord, number: int) -> dict[str, Any]:
 
 def _parallel(front: Front, records: dict[int, TrialRecord]) -> list[dict[str, Any]]:
     """Designs as lines: the members, and the most accurate of the others."""
-    others = sorted(front.dominated, key=lambda row: -row.accuracy)[:MOST_POINTS]
+    others = sorted(front.dominated, key=lambda row: -row.accuracy)[:MOST_LINES]
     found = []
     for row in (*others, *front.members):
         design = records[row.number].architecture

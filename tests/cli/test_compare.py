@@ -13,6 +13,7 @@ import pytest
 import archsearch
 from archsearch.campaign.comparison import compare
 from archsearch.campaign.config import Campaign
+from archsearch.campaign.course import course_of
 from archsearch.pareto import hypervolume
 from archsearch.records import TrialOutcome
 from archsearch.space import loads
@@ -160,3 +161,53 @@ def test_a_design_that_is_easier_to_train_stands_on_the_front_of_all(tmp_path: P
     assert found.hypervolumes == pytest.approx(
         (1.0 * flat.hypervolumes[0], 0.5 * flat.hypervolumes[1])
     )
+
+
+def test_a_course_ends_at_the_fronts_hypervolume(tmp_path: Path) -> None:
+    a = made(tmp_path / "a", {4: 0.5, 16: 0.8, 8: 0.7})
+    b = made(tmp_path / "b", {4: 0.4, 8: 0.7, 16: 0.9})
+    Campaign.open(b).freeze(reference_point=(0.1, 1e9))
+    found = compare(readings(a, b))
+    for place, reading in enumerate(readings(a, b)):
+        course = course_of(reading, found.bound)
+        seconds = sum(record.seconds for record in reading.records)
+        assert course[-1].hours == pytest.approx(seconds / 3600)
+        assert found.hypervolumes is not None
+        assert course[-1].hypervolume == pytest.approx(found.hypervolumes[place])
+    # by hand: references first, then trials as they ended
+    own = course_of(readings(a)[0])
+    trained = [r for r in readings(a)[0].records if r.number >= 0]
+    assert [point.hypervolume > 0 for point in own] == [False, True, True, True]
+    assert [p.hours - own[0].hours for p in own[1:]] == pytest.approx(
+        [sum(r.seconds for r in trained[: i + 1]) / 3600 for i in range(3)]
+    )
+    assert [p.hypervolume for p in own] == sorted(p.hypervolume for p in own)
+
+
+def test_the_picture(cli: Cli, tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", {4: 0.5, 8: 0.7}), made(tmp_path / "b", {4: 0.6})
+    path = tmp_path / "course.svg"
+    ran = cli("compare", a, b, "--plot", path)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"picture: {path}" in ran.out
+    drawn = path.read_text("utf-8")
+    assert drawn.startswith("<?xml")
+    again = tmp_path / "again.svg"
+    assert "picture:" not in cli("compare", a, b, "--plot", again, "--json").out
+    assert again.read_text("utf-8") == drawn
+    swapped = tmp_path / "swapped.svg"
+    cli("compare", b, a, "--plot", swapped)
+    assert swapped.read_text("utf-8") != drawn
+
+
+def test_what_cannot_be_compared_is_not_drawn(cli: Cli, tmp_path: Path) -> None:
+    a = made(tmp_path / "a", {4: 0.5})
+    b = made(tmp_path / "b", {4: 0.6}, CAMPAIGN.replace("steps: 100", "steps: 200"))
+    build(tmp_path / "new")
+    path = tmp_path / "course.png"
+    for other, why in ((b, "protocols differ"), (tmp_path / "new", "references are not trained")):
+        ran = cli("compare", a, other, "--plot", path)
+        assert ran.code == 2
+        assert why in ran.err
+        assert not path.exists()
+    assert "suffix '.gif'" in cli("compare", a, a, "--plot", tmp_path / "x.gif").err

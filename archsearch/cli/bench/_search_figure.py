@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archsearch.bench.search import REACHED, Outcome
+from archsearch.bench.search import METHODS, REACHED, Outcome, summarise
 from archsearch.bench.simulation import Method
 from archsearch.cli._figure_file import COLORS, FAINT, figure_file
 
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _POINTS = 400
-_STYLES = ("-", "--", ":", "-.")
+_STYLES = {("race", "front"): "-", ("all", "none"): "--", ("drawn", "none"): ":"}
+_OTHER_STYLE = "-."
 
 
 def draw(path: Path, outcomes: Sequence[Outcome], title: str) -> None:
-    """One panel for each number of workers: the median campaign, a band for the middle half.
+    """One panel for each number of workers: the median campaign of each method.
+
+    Samplers are told apart by colour, what they are combined with by the line. The baseline and the
+    method that is first at the front have a band for the middle half of their campaigns.
 
     Args:
         path: PNG, SVG or PDF.
@@ -28,8 +32,8 @@ def draw(path: Path, outcomes: Sequence[Outcome], title: str) -> None:
         title: Its name.
     """
     counts = sorted({o.workers for o in outcomes})
-    methods = list(dict.fromkeys(o.method for o in outcomes))
-    with figure_file(path, inches=(4.6 * max(1, len(counts)), 4.6)) as (figure, _):
+    methods = sorted({o.method for o in outcomes}, key=lambda m: (m[1:] != Method("")[1:], m))
+    with figure_file(path, inches=(4.6 * max(1, len(counts)), 5.0)) as (figure, _):
         for place, workers in enumerate(counts, 1):
             axes = figure.add_subplot(1, len(counts), place)
             axes.set_title(f"{title}, {workers} workers", loc="left", fontsize=10)
@@ -44,15 +48,18 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], methods: Sequence[Method]) -
     ends = [o.curve[-1][0] for o in outcomes if o.curve]
     starts = [o.curve[0][0] for o in outcomes if o.curve]
     times = np.geomspace(max(1.0, min(starts, default=1.0)), max(ends, default=10.0), _POINTS)
-    for number, method in enumerate(methods):
+    first = next((row.method for row in summarise(outcomes)), None)
+    samplers = list(dict.fromkeys(method.sampler for method in methods))
+    for method in methods:
         curves = np.array([_at(o, times) for o in outcomes if o.method == method])
         if not len(curves):
             continue
         low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
-        color = COLORS[number % len(COLORS)]
-        style = _STYLES[number // len(COLORS) % len(_STYLES)]
+        color = COLORS[samplers.index(method.sampler) % len(COLORS)]
+        style = _STYLES.get(method[1:], _OTHER_STYLE)
         axes.plot(times, middle, style, color=color, linewidth=1.2, label=str(method))
-        axes.fill_between(times, low, high, color=color, alpha=0.08, linewidth=0)
+        if method in (first, METHODS[0]):
+            axes.fill_between(times, low, high, color=color, alpha=0.15, linewidth=0)
     axes.axhline(REACHED, color=FAINT, linewidth=0.8)
     axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
