@@ -128,6 +128,7 @@ def _show(rows: Sequence[Summary]) -> None:
         Column("saved", rank=1),
         Column("stopped", rank=5),
         Column("wrongly", rank=1),
+        Column("interval", rank=2, text=True),
         Column("method", text=True),
     ]
     table = [
@@ -141,11 +142,23 @@ def _show(rows: Sequence[Summary]) -> None:
             share(row.saved),
             f"{row.stopped:,}",
             share(row.wrongful / row.stopped if row.stopped else None),
+            _wrongly(row),
             str(row.method),
         )
         for row in rows
     ]
     render.print_table(columns, table, title="virtual time to 95% of the table's hypervolume")
+
+
+def _wrongly(row: Summary) -> str:
+    """The 95 % interval of the share of wrongful stops, those of all campaigns together."""
+    from archsearch.campaign.estimates import wilson
+    from archsearch.cli._text import share
+
+    if not row.stopped:
+        return "-"
+    low, high = wilson(row.wrongful, row.stopped)
+    return f"{share(low)} to {share(high)}"
 
 
 def _interval(row: Summary) -> str:
