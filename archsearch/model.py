@@ -267,7 +267,12 @@ class HybridModel(nn.Module):
         return ModelState(0, tuple(b.initial_state(batch, length) for b in self._blocks()))
 
     def step(self, token_B: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
-        """Reads one token of each sequence: logits (B, V), and the state behind it."""
+        """Reads one token of each sequence: logits (B, V), and the state behind it.
+
+        Raises:
+            ValueError: It is one more than ``max_length``.
+        """
+        self._check_length(state.num_read + 1)
         x_BD = self.embedding(token_B)
         if self.positions is not None:
             x_BD = x_BD + self.positions.weight[state.num_read]

@@ -49,11 +49,27 @@ def scaled(design: Architecture, *, depth: int, d_model: int, method: Method) ->
     """The design at another depth and width.
 
     Raises:
-        InputError: It cannot be built at that width; every reason at once.
+        InputError: The pattern does not fit into that depth, or the design cannot be built at that
+            width; every reason at once.
     """
+    _check_depth(len(design.blocks), depth, method)
     wide = [_widened(block, design.d_model, d_model) for block in design.blocks]
     blocks = tuple(wide[i] for i in pattern(len(wide), depth, method))
     return canonicalise(design.model_copy(update={"d_model": d_model, "blocks": blocks}))
+
+
+def _check_depth(count: int, depth: int, method: Method) -> None:
+    if depth < count:
+        raise InputError(
+            f"depth: got {depth}; the design has {count} blocks, and each must have a place: give"
+            f" at least {count}"
+        )
+    if method == "stack" and depth % count:
+        below = depth - depth % count
+        raise InputError(
+            f"depth: got {depth}; stack repeats the whole pattern of {count} blocks: give a"
+            f" multiple of {count} such as {below} or {below + count}, or --method stretch"
+        )
 
 
 def of_size(

@@ -26,6 +26,7 @@ from archsearch.loss import linear_cross_entropy, score_answers
 from archsearch.model import HybridModel, build_model, initialise
 from archsearch.protocol import SUCCESS_ACCURACY, TrainingConfig
 from archsearch.records import (
+    FRESH_RUNS,
     CellScore,
     CurvePoint,
     DistanceBin,
@@ -53,12 +54,18 @@ class Streams:
 
     @classmethod
     def of(cls, seed: RunSeed) -> Streams:
-        """Init, data and order differ by run; validation and test are the campaign's."""
+        """Init, data and order differ by run, unless it is paired.
+
+        Validation and test are the campaign's; those of its confirmations are others, as what the
+        search chose by its test was chosen for its luck with that test, too.
+        """
         # spawn keys are unsigned: references, numbered -1 downwards, take the odd places
         trial = 2 * seed.trial if seed.trial >= 0 else -2 * seed.trial - 1
-        own = np.random.SeedSequence(seed.campaign, spawn_key=(1, trial, seed.run))
+        run = 0 if seed.paired else seed.run
+        own = np.random.SeedSequence(seed.campaign, spawn_key=(1, trial, run))
         init, data, order = (int(s) for s in own.generate_state(3, np.uint64))
-        shared = np.random.SeedSequence(seed.campaign, spawn_key=(0,))
+        fresh = seed.run >= FRESH_RUNS
+        shared = np.random.SeedSequence(seed.campaign, spawn_key=(0, 1) if fresh else (0,))
         return cls(init % 2**63, data, order, int(shared.generate_state(1, np.uint64)[0]))
 
 

@@ -142,6 +142,17 @@ def test_the_head_is_the_embedding() -> None:
     assert sum("embedding" in n for n, _ in model.named_parameters()) == 1
 
 
+@pytest.mark.parametrize("position", ["none", "learned", "rotary"])
+def test_no_more_tokens_are_read_than_the_model_is_built_for(position: str) -> None:
+    model = build_model(design("attention", "mamba2", d_model=16, position=position), VOCAB, LENGTH)
+    initialise(model, 0)
+    state, token = model.initial_state(1, LENGTH), torch.zeros(1, dtype=torch.int64)
+    for _ in range(LENGTH):
+        _, state = model.step(token, state)
+    with pytest.raises(ValueError, match="length 17 exceeds the model's max_length 16"):
+        model.step(token, state)
+
+
 def test_an_impossible_design_is_refused_with_every_reason() -> None:
     blocks = (Block(sequence=Component(name="atention")), Block(sequence=Component(name="mlp")))
     with pytest.raises(InputError) as caught:

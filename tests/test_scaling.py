@@ -123,6 +123,15 @@ def test_beside_full_attention_of_the_same_shape() -> None:
     assert rows[1].state_floats == rows[0].state_floats
 
 
+def test_a_depth_must_hold_the_whole_pattern() -> None:
+    for method in METHODS:
+        with pytest.raises(InputError, match=r"got 2; the design has 3 .* give at least 3"):
+            scaled(HYBRID, depth=2, d_model=64, method=method)
+    with pytest.raises(InputError, match=r"multiple of 3 such as 3 or 6, or --method stretch"):
+        scaled(HYBRID, depth=5, d_model=64, method="stack")
+    assert len(scaled(HYBRID, depth=5, d_model=64, method="stretch").blocks) == 5
+
+
 def test_what_cannot_be_reached_says_what_is_near() -> None:
     with pytest.raises(InputError, match=r"nearest is .* at depth 51\d and width 65536"):
         of_size(HYBRID, 1e20, params_of(2048), "stack")

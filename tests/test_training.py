@@ -24,7 +24,7 @@ from archsearch.errors import StoreError
 from archsearch.mixers import specs
 from archsearch.model import build_model, initialise
 from archsearch.protocol import TrainingConfig
-from archsearch.records import RunOutcome, RunSeed
+from archsearch.records import FRESH_RUNS, RunOutcome, RunSeed
 from archsearch.tasks.base import Split
 from archsearch.training import (
     Streams,
@@ -208,6 +208,23 @@ def test_streams_of_runs_trials_references_and_campaigns_differ() -> None:
     assert {s.held_out for s in streams}.isdisjoint(numbers)
     assert all(0 <= s.init < 2**63 for s in streams)
     assert Streams.of(seeds[0]) == Streams.of(seeds[0])
+
+
+def test_runs_that_race_differ_in_their_rate_alone() -> None:
+    raced = [RunSeed(campaign=3, trial=5, run=r, paired=True) for r in range(3)]
+    assert {Streams.of(s) for s in raced} == {Streams.of(RunSeed(campaign=3, trial=5))}
+    one, other = (start(request(seed=s)) for s in raced[:2])
+    assert np.array_equal(one.data.batch(0).tokens, other.data.batch(0).tokens)
+    assert torch.equal(one.model.embedding.weight, other.model.embedding.weight)
+
+
+def test_confirmations_are_tested_on_data_that_no_search_saw() -> None:
+    searched = Streams.of(RunSeed(campaign=3, trial=5))
+    fresh = [
+        Streams.of(RunSeed(campaign=3, trial=t, run=FRESH_RUNS + n)) for t, n in ((5, 0), (6, 1))
+    ]
+    assert len({s.held_out for s in fresh}) == 1
+    assert fresh[0].held_out not in (searched.held_out, searched.data)
 
 
 def test_training_validation_and_test_share_no_batch() -> None:

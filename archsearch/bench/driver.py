@@ -7,6 +7,7 @@ would.
 
 from __future__ import annotations
 
+import platform
 import resource
 import tempfile
 import time
@@ -31,7 +32,9 @@ from archsearch.campaign.preview import race_length
 from archsearch.campaign.progress import EndKind, Stop
 from archsearch.errors import ClusterError
 from archsearch.records import (
+    CellScore,
     CurvePoint,
+    DistanceBin,
     Evaluation,
     EvaluationRequest,
     RunOutcome,
@@ -52,7 +55,8 @@ class Load(NamedTuple):
         sampler: Name of the sampler.
         workers: Virtual ones.
         trials: To be trained.
-        trial_seconds: That a worker would need for all runs of a trial, one after another.
+        trial_seconds: That a worker would need for all runs of a trial, one after another; about,
+            as ties and audits let more runs go on in some of them.
     """
 
     file: str
@@ -80,6 +84,7 @@ class DriverBench(NamedTuple):
     Attributes:
         parts: In their order.
         proposals: Trials asked, rejected ones included.
+        trial_seconds: That a trial took on the mean, all of its runs together; virtual.
         idle: Share of the workers' time that they waited, until the last trial was asked: after
             that there is nothing to do.
         driver_seconds: On the clock, in all.
@@ -91,6 +96,7 @@ class DriverBench(NamedTuple):
     load: Load
     parts: tuple[Part, ...]
     proposals: int
+    trial_seconds: float
     idle: float
     driver_seconds: float
     virtual_seconds: float
@@ -140,9 +146,6 @@ def drive(driven: Load) -> DriverBench:
         ClusterError: The campaign did not come to its number of trials.
     """
     file = load(Path(driven.file))
-    executor = VirtualExecutor(
-        _Answers(driven, race_length(file)), driven.workers, time.perf_counter
-    )
     with tempfile.TemporaryDirectory(prefix=".bench-driver-", dir=Path.cwd()) as name:
         folder = Path(name)
         # an unstopped trial takes as long as it is to take
@@ -150,6 +153,8 @@ def drive(driven: Load) -> DriverBench:
             update={"trials": driven.trials, "time_budget_minutes": None}
         )
         campaign = Campaign.create(file, folder, settings)
+        answers = _Answers(driven, race_length(file), settings.versions)
+        executor = VirtualExecutor(answers, driven.workers, time.perf_counter)
         store = _NotingStore(
             default_url(folder), settings.study, objectives=campaign.objectives, create=True
         )
@@ -163,6 +168,7 @@ def drive(driven: Load) -> DriverBench:
             load=driven,
             parts=tuple(_parts(store.told)),
             proposals=len(store.study.get_trials(deepcopy=False)),
+            trial_seconds=answers.seconds / len(store.told),
             idle=1 - executor.busy_until(until) / (until * driven.workers),
             driver_seconds=executor.driver_seconds,
             virtual_seconds=executor.now(),
@@ -181,16 +187,27 @@ def _parts(told: list[float]) -> Iterator[Part]:
             begun, before = end, told[end - 1]
 
 
+_GO_ON = 1.21
+"""Rungs that the runs of a trial come to, by those of a race where one goes on: ties and audits let
+others go on, too (mean of 150 designs of conv_attention_hybrid)."""
+
+
 class _Answers:
     """Answers requests by what the design is, in the shape and size of real answers.
 
     Args:
         load: The campaign.
         race: Length of a race, in whole runs.
+        versions: As real answers have them.
+
+    Attributes:
+        seconds: Of all answers to trials.
     """
 
-    def __init__(self, load: Load, race: float) -> None:
-        self._run_seconds = load.trial_seconds / race
+    def __init__(self, load: Load, race: float, versions: dict[str, str]) -> None:
+        self._run_seconds = load.trial_seconds / (race * _GO_ON)
+        self._versions = versions
+        self.seconds = 0.0
 
     def __call__(self, request: EvaluationRequest) -> Carried:
         training, task = request.training, request.task
@@ -208,14 +225,28 @@ class _Answers:
             seed=request.seed,
             step=request.to_step,
             curve=curve,
-            test=scores(
-                task.test_cells, *_result(quality, len(task.test_cells)), training.test_queries
-            )
-            if ended
-            else (),
+            test=_tested(request, quality) if ended else (),
             seconds=seconds,
+            versions=self._versions,
+            node=platform.node(),
         )
+        self.seconds += seconds * (request.seed.trial >= 0)
         return evaluation, seconds
+
+
+def _tested(request: EvaluationRequest, quality: float) -> tuple[CellScore, ...]:
+    cells, queries = request.task.test_cells, request.training.test_queries
+    return tuple(
+        score.model_copy(
+            update={
+                "by_distance": tuple(
+                    DistanceBin(low=2**k, high=2 ** (k + 1) - 1, accuracy=quality, queries=queries)
+                    for k in range(score.length.bit_length() - 1)
+                )
+            }
+        )
+        for score in scores(cells, *_result(quality, len(cells)), queries)
+    )
 
 
 def _share(text: str) -> float:

@@ -7,22 +7,21 @@ scored it at. So a lucky seed is no find.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
 from archsearch import journal
 from archsearch.bench._processes import Lost, run_each
-from archsearch.bench.simulation import Method, Told, simulate
+from archsearch.bench.simulation import Method, Told, met_seed, simulate
 from archsearch.bench.table import RUNS, SPACE, Table, load_table
 from archsearch.errors import StoreError
 from archsearch.objectives import OBJECTIVES, capped_accuracy
 from archsearch.pareto import hypervolume, non_dominated
-from archsearch.records import TrialOutcome, TrialRecord, VerdictKind
+from archsearch.records import RunOutcome, TrialOutcome, TrialRecord, VerdictKind
 from archsearch.space import CampaignFile, load
 
 REACHED: Final = 0.95
@@ -34,7 +33,7 @@ METHODS: Final = (
     Method("tpe", "all", "none"),
     Method("nsga2", "all", "none"),
     Method("random", "race", "none"),
-    Method("tpe", "race", "asha"),
+    Method("random", "race", "asha"),
     Method("random"),
     Method("tpe"),
     Method("nsga2"),
@@ -43,7 +42,13 @@ METHODS: Final = (
     Method("surrogate", "all", "none"),
     Method("portfolio"),
 )
-"""The first ones are baselines. ``gp`` is left out: a campaign of it takes ten times TPE's time."""
+"""``gp`` is left out: a campaign of it takes ten times TPE's time."""
+
+BASELINES: Final = (METHODS[0], METHODS[2])
+"""Random search and Optuna's TPE, every rate of every design to its end."""
+
+_DECIDING: Final = ("campaign", "samplers", "storage", "bench/simulation.py", "bench/search.py")
+"""Sources that results depend on, besides the table."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,11 @@ class Truth:
         return OBJECTIVES["accuracy"].loss(score), OBJECTIVES["flops"].loss(flops)
 
     @cached_property
+    def members(self) -> frozenset[str]:
+        """Keys of the designs on the table's front."""
+        return frozenset(member.key for member in self.table.card.front)
+
+    @cached_property
     def bound(self) -> tuple[float, float]:
         """The hypervolume's reference point: convolutions only, at the highest price there is."""
         dearest = max(design.price.flops for design in self.table.designs)
@@ -91,7 +101,10 @@ class Outcome(NamedTuple):
         evaluated: Trials until the end.
         stopped: Trials that ended without a score because all of their runs were stopped.
         wrongful: Of those, the ones that would be on the front of what the campaign found.
+        members: Trials whose designs are on the table's front.
+        members_stopped: Of those, the ones that were stopped.
         saved: Share of the seconds that full runs at all rates would have taken.
+        saved_by_stops: Share of the seconds that the same races without stops would have taken.
         busy: Share of the workers' time.
         driver_seconds: Processor time of driver and sampler, per evaluated trial.
     """
@@ -104,7 +117,10 @@ class Outcome(NamedTuple):
     evaluated: int
     stopped: int
     wrongful: int
+    members: int
+    members_stopped: int
     saved: float
+    saved_by_stops: float
     busy: float
     driver_seconds: float
 
@@ -170,7 +186,10 @@ def run(
         evaluated=len(records),
         stopped=len(stopped),
         wrongful=_wrongful(truth, records, stopped),
-        saved=_saved(truth.table, records),
+        members=sum(r.campaign_key in truth.members for r in records),
+        members_stopped=sum(r.campaign_key in truth.members for r in stopped),
+        saved=_saved(truth.table, records, seed),
+        saved_by_stops=_saved_by_stops(truth.table, records, seed),
         busy=found.busy,
         driver_seconds=found.driver_seconds / max(1, len(records)),
     )
@@ -206,14 +225,30 @@ def _point(truth: Truth, record: TrialRecord) -> tuple[float, float]:
     return truth.loss(max(scores, default=0.0), record.price.flops)
 
 
-def _saved(table: Table, records: Iterable[TrialRecord]) -> float:
+def _saved(table: Table, records: Iterable[TrialRecord], campaign: int) -> float:
     """Against every rate of every trial to its end, or success."""
     spent = full = 0.0
     for record in records:
         spent += sum(e.seconds for e in record.evaluations)
+        seed = met_seed(table, campaign, record.campaign_key)
         rates = range(len(table.card.rates))
-        full += sum(table.run(record.campaign_key, r, 0).cpu_seconds for r in rates)
+        full += sum(table.run(record.campaign_key, r, seed).cpu_seconds for r in rates)
     return 1 - spent / full if full else 0.0
+
+
+def _saved_by_stops(table: Table, records: Iterable[TrialRecord], campaign: int) -> float:
+    """Against the runs that were stopped going on alone to their ends, or success."""
+    spent = left = 0.0
+    for record in records:
+        spent += sum(e.seconds for e in record.evaluations)
+        seed = met_seed(table, campaign, record.campaign_key)
+        for number, verdict in record.verdicts.items():
+            last = record.runs[number]
+            if verdict.kind is VerdictKind.STOPPED and last.outcome is RunOutcome.PAUSED:
+                rate = table.card.rates.index(last.learning_rate)
+                run = table.run(record.campaign_key, rate, seed)
+                left += run.cpu_seconds * (1 - last.step / run.step)
+    return left / (spent + left) if spent else 0.0
 
 
 class Task(NamedTuple):
@@ -252,11 +287,12 @@ def study(
         processes: Campaigns simulated at a time.
 
     Raises:
-        StoreError: The table or the file cannot be used.
+        StoreError: The table or the file cannot be used, or its results are of other code.
     """
     table = load_table(directory)
-    name = _name(table)
-    done = {(o.method, o.workers, o.seed) for o in read(out, table)}
+    name, code = _name(table), _code()
+    rows = _rows(out, name)
+    done = {(o.method, o.workers, o.seed) for _, o in rows}
     wanted = [
         Task(str(directory), method, count, seed)
         for seed in range(seeds)
@@ -264,13 +300,18 @@ def study(
         for method in methods
         if (method, count, seed) not in done
     ]
+    if wanted and any(of != code for of, _ in rows):
+        raise StoreError(
+            f"{out}: results of another version of the search are not continued; give another file"
+        )
     journal.prepare(out)
     for _task, outcome in run_each(
         carry_out, wanted, preload="archsearch.bench.search", count=processes
     ):
         if isinstance(outcome, Outcome):
             row = outcome._asdict()
-            journal.append(out, {"table": name, **row, "method": outcome.method._asdict()})
+            line = {"table": name, "code": code, **row, "method": outcome.method._asdict()}
+            journal.append(out, line)
         yield outcome
 
 
@@ -280,12 +321,16 @@ def read(path: Path, table: Table) -> list[Outcome]:
     Raises:
         StoreError: A line is damaged, or of another table.
     """
-    name = _name(table)
+    return [outcome for _, outcome in _rows(path, _name(table))]
+
+
+def _rows(path: Path, name: str) -> list[tuple[str, Outcome]]:
+    """The version of the code that each result is of, and the result."""
     found = []
-    for number, (of, outcome) in enumerate(journal.read(path, _parsed), 1):
+    for number, (of, code, outcome) in enumerate(journal.read(path, _parsed), 1):
         if of != name:
             raise StoreError(f"{path}:{number}: a result of another table; give another file")
-        found.append(outcome)
+        found.append((code, outcome))
     return found
 
 
@@ -294,75 +339,19 @@ def _name(table: Table) -> str:
     return f"{table.card.name} {table.card.files[RUNS][:16]}"
 
 
-def _parsed(data: dict[str, Any]) -> tuple[str, Outcome]:
+def _code() -> str:
+    """Tells versions of what decides apart: campaigns of two of them are not to be compared."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for name in _DECIDING:
+        found = package / name
+        for path in sorted(found.rglob("*.py")) if found.is_dir() else [found]:
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _parsed(data: dict[str, Any]) -> tuple[str, str, Outcome]:
     method = Method(**data.pop("method"))
-    name = str(data.pop("table"))
+    name, code = str(data.pop("table")), str(data.pop("code"))
     curve = tuple((float(s), float(f)) for s, f in data.pop("curve"))
-    return name, Outcome(method=method, curve=curve, **data)
-
-
-class Summary(NamedTuple):
-    """A method over its seeds, at one number of workers.
-
-    Attributes:
-        seconds: Median time to the front; None if half of the campaigns never came there.
-        low: Of its 95 % interval, by bootstrap.
-        high: Likewise; None if it is beyond all campaigns.
-        against: The baseline's median divided by this one; None without either.
-        reached: Campaigns that came there.
-        seeds: Campaigns.
-    """
-
-    method: Method
-    workers: int
-    seconds: float | None
-    low: float | None
-    high: float | None
-    against: float | None
-    reached: int
-    seeds: int
-    evaluated: float
-    stopped: int
-    wrongful: int
-    saved: float
-    driver_seconds: float
-
-
-def summarise(outcomes: Iterable[Outcome], baseline: Method = METHODS[0]) -> list[Summary]:
-    """One row for each method and number of workers, fastest first."""
-    groups: dict[tuple[int, Method], list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault((outcome.workers, outcome.method), []).append(outcome)
-    medians = {key: _median(group) for key, group in groups.items()}
-    rows = []
-    for (workers, method), group in groups.items():
-        seconds, low, high = medians[workers, method]
-        base = medians.get((workers, baseline), (None,))[0]
-        rows.append(
-            Summary(
-                method=method,
-                workers=workers,
-                seconds=seconds,
-                low=low,
-                high=high,
-                against=None if seconds is None or base is None else base / seconds,
-                reached=sum(o.seconds is not None for o in group),
-                seeds=len(group),
-                evaluated=float(np.median([o.evaluated for o in group])),
-                stopped=sum(o.stopped for o in group),
-                wrongful=sum(o.wrongful for o in group),
-                saved=float(np.median([o.saved for o in group])),
-                driver_seconds=float(np.median([o.driver_seconds for o in group])),
-            )
-        )
-    return sorted(rows, key=lambda r: (r.workers, np.inf if r.seconds is None else r.seconds))
-
-
-def _median(group: Sequence[Outcome]) -> tuple[float | None, float | None, float | None]:
-    """Median and its bootstrap interval; campaigns that never came there count as endless."""
-    values = np.array([np.inf if o.seconds is None else o.seconds for o in group])
-    generator = np.random.default_rng(np.random.SeedSequence(len(values)))
-    drawn = np.median(generator.choice(values, (2000, len(values))), axis=1)
-    found = (np.median(values), *np.quantile(drawn, (0.025, 0.975), method="nearest"))
-    a, b, c = (float(v) if np.isfinite(v) else None for v in found)
-    return a, b, c
+    return name, code, Outcome(method=method, curve=curve, **data)

@@ -10,8 +10,8 @@ import hashlib
 import heapq
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -83,11 +83,17 @@ class VirtualExecutor(Executor):
         """Of all workers together, on the virtual clock."""
         return sum(max(0.0, min(end, seconds) - begin) for begin, end in self._busy)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done meanwhile is not the driver's work."""
+        began = self._timer()
+        yield
+        self._mark += self._timer() - began
+
     def submit(self, request: EvaluationRequest) -> int:
-        began = self.now()
-        result, seconds = self._carry_out(request)
-        # looking up is not the driver's work
-        self._mark += self.now() - began
+        with self.aside():
+            began = self.now()
+            result, seconds = self._carry_out(request)
         self._tickets += 1
         heapq.heappush(self._ends, (began + seconds, self._tickets, result))
         self._busy.append((began, began + seconds))
@@ -162,9 +168,14 @@ class TableWorker:
         place = (request.architecture.digest, rate, campaign)
         if place not in self._runs:
             key = campaign_key(request.architecture, self._n_max)
-            seed = drawn(f"{campaign}/{key}/{rate}", self._table.card.seeds)
+            seed = met_seed(self._table, campaign, key)
             self._runs[place] = (self._table.run(key, rates.index(rate), seed), rate)
         return self._runs[place]
+
+
+def met_seed(table: Table, campaign: int, key: str) -> int:
+    """Which of a design's seeds a campaign meets; its rates share it, as a campaign's do."""
+    return drawn(f"{campaign}/{key}", table.card.seeds)
 
 
 def drawn(text: str, count: int) -> int:
@@ -264,8 +275,8 @@ class _TimedStore(Store):
         if record.outcome.was_evaluated:
             told = Told(self.executor.now(), record)
             self.told.append(told)
-            if self.enough(told):
-                self.stop.draining = True
+            with self.executor.aside():
+                self.stop.draining = self.stop.draining or self.enough(told)
 
 
 class Quiet:
@@ -301,7 +312,6 @@ def simulate(
     worker = TableWorker(table, file.task.longest_test_length, drawn_rate=method.rates == "drawn")
     executor = VirtualExecutor(worker, workers)
     stop = Stop()
-    began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         settings = new_settings(
             file, sampler=method.sampler, stopping=method.stopping, seed=seed
@@ -316,7 +326,7 @@ def simulate(
         told=store.told,
         seconds=seconds,
         busy=executor.busy_until(seconds) / (seconds * workers),
-        driver_seconds=time.process_time() - began,
+        driver_seconds=executor.driver_seconds,
     )
 
 

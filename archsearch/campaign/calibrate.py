@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from archsearch.campaign.calibration.conclude import conclude
+from archsearch.campaign.calibration.conclude import against, conclude
 from archsearch.campaign.calibration.plan import CalibrationPlan, missing, plan_of
 from archsearch.campaign.calibration.records import Calibration, CalibrationRun, Place
 from archsearch.campaign.dispatch import WorkerSettings
@@ -116,7 +116,7 @@ def caution(file: CampaignFile, path: Path, roots: Iterable[Path]) -> str | None
             continue
         if found.discriminates:
             return None
-        why = "; ".join(f.proposal for f in found.findings if f.verdict == "fail" and f.proposal)
+        why = "; ".join(f.proposal for f in against(found.findings) if f.proposal)
         return (
             f"by its calibration this space does not tell designs apart"
             f"{f' ({why})' if why else ''}; see '{command}'"

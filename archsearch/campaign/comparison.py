@@ -19,8 +19,11 @@ from archsearch.records import FrontRow
 LEVELS = 6
 """Prices at which accuracies are compared, evenly spread over the fronts on a log scale."""
 
-_OF_SCORES = ("task", "training", "objectives", "oracles")
+_OF_SCORES = ("task", "training", "learning rates", "objectives", "oracles")
 """Unless these are alike, scores are not compared; other differences are told only."""
+
+
+_PRECISION = "training.precision"
 
 
 class Difference(NamedTuple):
@@ -124,7 +127,9 @@ def differences(readings: Sequence[Reading]) -> tuple[Difference, ...]:
     found = []
     for name in dict.fromkeys(name for table in tables for name in table):
         values = tuple(table.get(name) for table in tables)
-        if any(value != values[0] for value in values):
+        # what nothing was trained at yet is no difference
+        told = [v for v in values if v is not None] if name == _PRECISION else values
+        if any(value != told[0] for value in told):
             found.append(Difference(name, values, name.split(".")[0] in _OF_SCORES))
     return tuple(sorted(found, key=lambda difference: not difference.of_scores))
 
@@ -137,6 +142,9 @@ def _settings(reading: Reading) -> dict[str, Any]:
         for key, value in model.model_dump(mode="json").items():
             found[f"{section}.{key}"] = value
     found.pop("training.learning_rate", None)
+    # what was asked for may be ``auto``
+    used = {e.precision for record in reading.records for e in record.evaluations}
+    found[_PRECISION] = ", ".join(sorted(used)) or None
     return {
         **found,
         "learning rates": list(file.search.learning_rates),
@@ -151,6 +159,7 @@ def _settings(reading: Reading) -> dict[str, Any]:
         "sampler": settings.sampler,
         "stopping": settings.stopping,
         "seed": settings.seed,
+        "archsearch": settings.versions.get("archsearch", ""),
         "torch": settings.versions.get("torch", "").split("+")[0],
     }
 

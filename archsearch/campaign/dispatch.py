@@ -14,6 +14,7 @@ from archsearch.campaign.race import Move
 from archsearch.campaign.rungs import run_directory
 from archsearch.execution.base import Executor
 from archsearch.records import (
+    FRESH_RUNS,
     Evaluation,
     EvaluationRequest,
     Failure,
@@ -235,7 +236,12 @@ class Dispatcher:
             architecture=record.architecture,
             task=file.task,
             training=file.training.model_copy(update={"learning_rate": move.learning_rate}),
-            seed=RunSeed(campaign=self._campaign.settings.seed, trial=record.number, run=move.run),
+            seed=RunSeed(
+                campaign=self._campaign.settings.seed,
+                trial=record.number,
+                run=move.run,
+                paired=move.run < FRESH_RUNS,
+            ),
             to_step=move.to_step,
             checkpoint=None if move.from_step is None else str(base / str(move.from_step)),
             directory=str(base / str(move.to_step)),

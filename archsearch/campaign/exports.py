@@ -70,6 +70,17 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
     )
 
 
+def file_name(record: TrialRecord, format_name: str) -> str:
+    """What a trial's export is called; folders, which have no suffix, are told apart by format.
+
+    Raises:
+        InputError: The format is unknown.
+    """
+    name = (record.reference or f"trial-{record.number}").replace("+", "and")
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", name)
+    return name + (exporters.get(format_name).suffix or f"-{format_name}")
+
+
 def export_record(
     campaign: Campaign,
     record: TrialRecord,
@@ -81,7 +92,7 @@ def export_record(
 ) -> Path:
     """Writes a design, by default to ``exports/trial-<number>`` in the campaign's folder.
 
-    See ``exporters.write`` for what comes beside it.
+    See ``exporters.write`` for what comes beside it, and ``file_name`` for the rest of the name.
 
     Raises:
         InputError: The format is unknown, the name is unusable, or the trial has no buildable
@@ -90,9 +101,7 @@ def export_record(
         MismatchError: What was written is not the design; nothing is left of it.
     """
     exporter = exporters.get(format_name)
-    name = (record.reference or f"trial-{record.number}").replace("+", "and")
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", name)
-    path = out or campaign.directory / EXPORTS / f"{name}{exporter.suffix}"
+    path = out or campaign.directory / EXPORTS / file_name(record, format_name)
     data = _weights(campaign, record) if weights else None
     write(describe(campaign, record), exporter, path, data, verify=verify)
     return path

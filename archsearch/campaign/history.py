@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from archsearch.campaign.standing import cost_of
+from archsearch.campaign.standing import cost_of, is_oracle
 from archsearch.campaign.stopping.base import Candidate, Past
 from archsearch.objectives import Objective
 from archsearch.records import Evaluation, RunOutcome, TrialRecord
@@ -21,9 +21,14 @@ class History:
         rungs: Steps at which runs are judged.
         cells: Number of training cells.
         cost: The second objective.
+        oracles: Whether designs that are told the answers may be on the front; else they teach
+            nothing.
     """
 
-    def __init__(self, rungs: Sequence[int], cells: int, cost: Objective) -> None:
+    def __init__(
+        self, rungs: Sequence[int], cells: int, cost: Objective, *, oracles: bool = False
+    ) -> None:
+        self._oracles = oracles
         self._rungs = tuple(rungs)
         self._cost = cost
         self._size = 0
@@ -36,6 +41,8 @@ class History:
         """A trial that was told; those without a curve teach nothing about curves."""
         run = _furthest(record)
         if run is None or record.price is None or record.told_order is None:
+            return
+        if is_oracle(record) and not self._oracles:
             return
         if self._size == len(self._order):
             self._grow()
@@ -72,6 +79,7 @@ class History:
         return Candidate(
             cost=self._scaled_cost(record),
             rung=self._rungs.index(run.step),
+            progress=run.step / self._rungs[-1],
             log_probability=np.array(run.curve[-1].log_probability),
         )
 

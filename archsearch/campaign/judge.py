@@ -31,7 +31,12 @@ class Judge:
         )
         self._rule = rules.get(settings.stopping)
         cells = len(campaign.file.task.cells)
-        self._history = History(self.plan.rungs, cells, campaign.objectives[1])
+        self._history = History(
+            self.plan.rungs,
+            cells,
+            campaign.objectives[1],
+            oracles=campaign.file.search.oracles,
+        )
         self._references: list[TrialRecord] = []
 
     def learn(self, record: TrialRecord) -> None:

@@ -157,7 +157,9 @@ def rungs(training: TrainingConfig, shares: Sequence[float]) -> tuple[int, ...]:
     A rung lies at a validation: shares are rounded up to the next one.
     """
     every = training.eval_every
-    paused = {every * math.ceil(share * training.steps / every) for share in shares}
+    # a share is a decimal: 0.14 of 100 is 14, though not in binary
+    validations = (share * training.steps / every for share in shares)
+    paused = {every * math.ceil(round(number, 9)) for number in validations}
     return (*sorted(step for step in paused if step < training.steps), training.steps)
 
 

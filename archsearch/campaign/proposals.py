@@ -11,8 +11,8 @@ import numpy as np
 from archsearch.architecture import Scalar
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.feasibility import Priced, violations
-from archsearch.campaign.standing import priced_at, value_of
-from archsearch.canonical import campaign_key, has_oracle
+from archsearch.campaign.standing import is_oracle, priced_at, value_of
+from archsearch.canonical import campaign_key
 from archsearch.objectives import Objective
 from archsearch.records import FailureKind, TrialOutcome, TrialRecord, now_text
 from archsearch.samplers import samplers
@@ -169,7 +169,7 @@ class Proposer:
         """
         if record.outcome in (TrialOutcome.DUPLICATE, TrialOutcome.FAILED):
             return None
-        if not self._campaign.file.search.oracles and _is_oracle(record):
+        if not self._campaign.file.search.oracles and is_oracle(record):
             record = record.model_copy(update={"accuracy": 0.0})
         return [o.scaled(_told(record, o)) for o in self._campaign.objectives]
 
@@ -178,11 +178,3 @@ def _told(record: TrialRecord, objective: Objective) -> float:
     if record.price is None and objective.name in SECOND_OBJECTIVES:
         return _UNBUILDABLE_COST
     return value_of(record, objective)
-
-
-def _is_oracle(record: TrialRecord) -> bool:
-    return (
-        record.outcome.was_trained
-        and record.architecture is not None
-        and has_oracle(record.architecture)
-    )

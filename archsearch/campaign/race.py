@@ -23,13 +23,8 @@ from archsearch.records import (
     VerdictKind,
 )
 
-TIE_NATS = 0.05
+TIE_NATS = 0.1
 """Mean log-probabilities this close do not tell two learning rates apart."""
-
-OUTER_NATS = 0.1
-"""By so much the first and the last rate of a grid have to lead the inner ones. A grid is chosen so
-that it brackets the best rate (``calibrate`` says whether it does); far from the end of a run a
-rate that is too high leads, and is overtaken."""
 
 LEAST_GAIN_NATS = 0.2
 """Over guessing, before a rate counts as working at all."""
@@ -171,12 +166,7 @@ def _survivors(plan: Plan, runs: Sequence[Evaluation]) -> set[int]:
     """The paused runs that go on: none beside a success, otherwise the best or the best two."""
     if any(e.outcome is RunOutcome.SOLVED for e in runs):
         return set()
-    last = len(plan.learning_rates) - 1
-    standing = {
-        e.seed.run: mean_log_probability(e) - OUTER_NATS * (e.seed.run in (0, last))
-        for e in runs
-        if e.outcome is RunOutcome.PAUSED
-    }
+    standing = {e.seed.run: mean_log_probability(e) for e in runs if e.outcome is RunOutcome.PAUSED}
     foremost = sorted(standing, key=lambda run: (-standing[run], run))[:MOST_SURVIVORS]
     return {run for run in foremost if standing[run] >= standing[foremost[0]] - TIE_NATS}
 
@@ -250,7 +240,7 @@ def window(plan: Plan, record: TrialRecord) -> tuple[float, float] | None:
     At the first rung, where all rates stand: a rate works if it gained at least half as much
     log-probability over guessing as the best one. Each working rate next to another one stands for
     the way to the middle of its neighbours, on a log scale; those at the ends of the grid for as
-    much outside as inside. A run that diverged does not work.
+    much outside as inside. A run that diverged until then does not work.
 
     Returns:
         None with one rate, or while nothing is learned at all.
@@ -281,7 +271,10 @@ def learnability(plan: Plan, record: TrialRecord) -> float | None:
 
 
 def _gain(plan: Plan, run: Evaluation | None) -> float:
-    if run is None or run.outcome is RunOutcome.DIVERGED:
+    if run is None:
+        return 0.0
+    # what became of it later is known of those alone that went on
+    if run.outcome is RunOutcome.DIVERGED and run.step <= plan.rungs[0]:
         return 0.0
     points = [p for p in run.curve if p.step <= plan.rungs[0]]
     if not points:

@@ -11,7 +11,7 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.decisions import Decisions, decisions
 from archsearch.campaign.front import front_of
 from archsearch.campaign.progress import failures_of
-from archsearch.campaign.table import Cell, extra, rows
+from archsearch.campaign.table import KINDS, Cell, extra, rows
 from archsearch.errors import StoreError
 from archsearch.records import Confirmation, Front, TrialRecord
 from archsearch.storage import (
@@ -66,7 +66,9 @@ class Reading:
         Raises:
             InputError: pandas is not installed.
         """
-        return extra("pandas", "table()").DataFrame(self.table())
+        frame = extra("pandas", "table()").DataFrame(self.table())
+        # a column without any value would be one of objects
+        return frame.astype({name: KINDS[name] for name in frame if name in KINDS})
 
 
 def read(directory: str | Path) -> Reading:

@@ -72,7 +72,11 @@ def replay(campaign: Campaign, records: Sequence[TrialRecord]) -> Replay:
     for place, record in enumerate(asked):
         while waiting and (waiting[-1].told_order or 0) <= record.known:
             _tell(store, proposer, waiting.pop())
-        found = _proposal(store, proposer, record) or _judged(judge, record)
+        found = (
+            _lagging(campaign.settings.lag, record, records)
+            or _proposal(store, proposer, record)
+            or _judged(judge, record)
+        )
         if found is not None:
             return Replay(place, judgements, found)
         judgements += len(record.judgements)
@@ -93,6 +97,18 @@ def _tell(store: Store, proposer: Proposer, record: TrialRecord) -> None:
     if record.number in store.running():
         store.tell(record, proposer.told_values(record))
         proposer.remember(record)
+
+
+def _lagging(
+    lag: int | None, record: TrialRecord, records: Sequence[TrialRecord]
+) -> Difference | None:
+    """Whether a deterministic campaign asked and judged the trial knowing what it had to know."""
+    if lag is None:
+        return None
+    before = [r for r in records if r.reference is not None or r.number <= record.number - lag]
+    wanted = max((r.told_order or 0 for r in before), default=0)
+    found = {record.known, *(j.known for j in record.judgements)}
+    return _first(record.number, [("told before it", sorted(found), [wanted])])
 
 
 def _proposal(store: Store, proposer: Proposer, record: TrialRecord) -> Difference | None:

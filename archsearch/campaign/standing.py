@@ -90,7 +90,12 @@ def is_candidate(record: TrialRecord, floor: float, *, oracles: bool = False) ->
     """
     if not record.outcome.was_trained or record.accuracy < floor + LEAST_GAP:
         return False
-    return oracles or record.architecture is None or not has_oracle(record.architecture)
+    return oracles or not is_oracle(record)
+
+
+def is_oracle(record: TrialRecord) -> bool:
+    """Whether the design is told where the answers are."""
+    return record.architecture is not None and has_oracle(record.architecture)
 
 
 class Standing(NamedTuple):

@@ -12,6 +12,17 @@ from archsearch.records import Front, FrontRow, TrialRecord
 
 Cell = str | int | float | bool | None
 
+KINDS = {
+    **dict.fromkeys(
+        ("accuracy", "low", "high", "worst_cell", "gap_closed", "search_accuracy", "p_on_front",
+         "learning_rate", "learnability"),
+        "float64",
+    ),
+    "solved": "boolean",
+    "confirmed": "boolean",
+}  # fmt: skip
+"""Of columns in a DataFrame whose cells may all be None."""
+
 
 def extra(module: str, instead: str) -> Any:
     """A package that only some tables need.

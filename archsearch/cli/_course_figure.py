@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archsearch.campaign.course import CoursePoint
-from archsearch.cli._figure_file import COLORS, figure_file
+from archsearch.cli._figure_file import COLORS, figure_file, literal
 
 _LINES = ("-", "--", ":", "-.")
 
@@ -32,7 +32,7 @@ def draw(path: Path, courses: Sequence[Sequence[CoursePoint]], names: Sequence[s
                 color=COLORS[kind],
                 ls=_LINES[group % len(_LINES)],
                 linewidth=1.5,
-                label=name.replace("$", r"\$"),
+                label=literal(name),
             )
         axes.set_xlim(0, max((c[-1].hours for c in courses if c), default=0) or 1)
         axes.set_ylim(bottom=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from archsearch.cli._text import count, share
 
 if TYPE_CHECKING:
-    from archsearch.campaign.decisions import Decisions, Share
+    from archsearch.campaign.decisions import Decisions, Saving, Share
 
 
 def decision_pairs(found: Decisions) -> list[tuple[str, str]]:
@@ -20,9 +20,16 @@ def decision_pairs(found: Decisions) -> list[tuple[str, str]]:
         if number:
             what = one if number == 1 else many
             pairs.append((title, f"{count(number, 'run')} {what}{_audit(wrong)}"))
-    if found.steps_saved:
-        pairs.append(("steps saved", f"{share(found.saved)} by races and stops"))
+    if found.saved.share:
+        stops = f"; of what races leave, {_saved(found.saved_by_stops)} by stops"
+        whole = f"{_saved(found.saved)} of the FLOPs by races and stops"
+        pairs.append(("training saved", whole + (stops if found.stopped else "")))
     return pairs
+
+
+def _saved(found: Saving) -> str:
+    between = "" if found.low is None else f" (95%: {share(found.low)} to {share(found.high)})"
+    return share(found.share) + between
 
 
 def _audit(wrong: Share) -> str:

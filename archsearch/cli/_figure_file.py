@@ -42,6 +42,11 @@ def check_path(path: Path) -> None:
         raise InputError(f"{path}: is a folder; give the name of a file")
 
 
+def literal(text: str) -> str:
+    """The text as matplotlib has to be given it, so that nothing in it is a formula."""
+    return text.replace("$", r"\$")
+
+
 @contextmanager
 def figure_file(
     *paths: Path, inches: tuple[float, float], font: float = 9

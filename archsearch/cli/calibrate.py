@@ -142,12 +142,13 @@ def _print(found: Calibration, folder: Path, *, as_json: bool) -> None:
 
 
 def _answer(found: Calibration) -> str:
+    from archsearch.campaign.calibration.conclude import against
+
     if found.discriminates is None:
         return f"not known yet: {found.runs} of {found.planned} runs were made"
     if found.discriminates:
         return "yes: designs are told apart at these cells and this budget"
-    failed = [finding.check for finding in found.findings if finding.verdict == "fail"]
-    return f"no: {', '.join(failed)}"
+    return f"no: {', '.join(finding.check for finding in against(found.findings))}"
 
 
 def _print_rates(found: Calibration) -> None:

@@ -54,10 +54,11 @@ def compare(
     _show_differences(found)
     if found.hypervolumes is not None:
         _show_fronts(found, [len(r.front.members) for r in readings])
+        _warn_of_luck(readings)
         _show_attained(found)
     elif found.is_comparable:
         render.print_line("scores are not compared: some campaign's references are not trained yet")
-    _show_common(found)
+    _show_common(found, scores=found.is_comparable)
     if plot is not None:
         render.print_line(f"picture: {plot}")
 
@@ -148,6 +149,19 @@ def _show_fronts(found: Comparison, sizes: Sequence[int]) -> None:
     )  # fmt: skip
 
 
+def _warn_of_luck(readings: Sequence[Reading]) -> None:
+    """Said where some fronts stand on fresh seeds, and others on the scores that chose them."""
+    from archsearch.cli import render
+
+    marks = _letters(len(readings))
+    lucky = [m for m, r in zip(marks, readings, strict=True) if not r.confirmations]
+    if lucky and len(lucky) < len(readings):
+        render.print_line(
+            f"{', '.join(lucky)} not confirmed: scores that chose a front lean to the lucky side,"
+            " fresh seeds do not"
+        )
+
+
 def _show_attained(found: Comparison) -> None:
     from archsearch.cli import render
     from archsearch.cli._text import Column, accuracy, human
@@ -165,7 +179,7 @@ def _show_attained(found: Comparison) -> None:
     )
 
 
-def _show_common(found: Comparison) -> None:
+def _show_common(found: Comparison, *, scores: bool) -> None:
     from archsearch.cli import render
     from archsearch.cli._text import Column, accuracy, count
 
@@ -175,15 +189,18 @@ def _show_common(found: Comparison) -> None:
         return
     places = range(max(max(one.rows) for one in found.common) + 1)
 
-    def scores(one: Common) -> list[str]:
-        return [accuracy(one.rows[i].accuracy) if i in one.rows else "-" for i in places]
+    def shown(one: Common) -> list[str]:
+        found = [one.rows.get(i) for i in places]
+        if not scores:
+            return ["-" if row is None else "trained" for row in found]
+        return ["-" if row is None else accuracy(row.accuracy) for row in found]
 
     listed = found.common[:_MOST_COMMON]
     render.print_line()
     render.print_table(
         [*map(Column, _letters(len(places))), Column("design", text=True, below=True)],
-        [(*scores(one), one.design) for one in listed],
-        title=f"accuracy of {count(len(found.common), 'common design')}",
+        [(*shown(one), one.design) for one in listed],
+        title=f"{'accuracy of ' * scores}{count(len(found.common), 'common design')}",
     )
     left = len(found.common) - len(listed)
     if left:
@@ -207,7 +224,8 @@ def _plain(found: Comparison, names: Sequence[str]) -> dict[str, Any]:
                 "digest": one.digest,
                 "design": one.design,
                 "accuracy": [
-                    one.rows[i].accuracy if i in one.rows else None for i in range(len(names))
+                    one.rows[i].accuracy if i in one.rows and found.is_comparable else None
+                    for i in range(len(names))
                 ],
                 "seeds": [one.rows[i].seeds if i in one.rows else 0 for i in range(len(names))],
             }

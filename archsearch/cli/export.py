@@ -34,8 +34,10 @@ def export(
     ] = True,
 ) -> None:
     """Write the best designs as self-contained files."""
+    import sys
+
     from archsearch.campaign.config import Campaign
-    from archsearch.campaign.exports import export_record, picked
+    from archsearch.campaign.exports import export_record, file_name, picked
     from archsearch.campaign.front import front_of
     from archsearch.errors import InputError
     from archsearch.exporters import exporters
@@ -60,7 +62,10 @@ def export(
     else:
         numbers = [picked(front_of(campaign, records, confirmations), pick or "knee")]
     for number in numbers:
-        target = out / f"trial-{number}{exporter.suffix}" if out is not None and every else out
         record = by_number[number]
+        target = out / file_name(record, format_name) if out is not None and every else out
         made = export_record(campaign, record, format_name, target, weights=weights, verify=verify)
         print(made)
+    if verify and exporter.unverified:
+        # beside the list of what was written, which programs read
+        print(exporter.unverified, file=sys.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
-from archsearch.cli._figure_file import COLORS, COLUMN, FAINT, check_path, figure_file
+from archsearch.cli._figure_file import COLORS, COLUMN, FAINT, check_path, figure_file, literal
 from archsearch.cli._picture import cost_label
 from archsearch.cli._text import human
 from archsearch.records import Front, FrontRow
@@ -77,7 +77,7 @@ def draw_front(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str
     look = _NARROW if figure.get_figwidth() <= COLUMN else _WIDE
     references = [row for row in front.references if row.outcome.was_trained]
     shown = [*front.members, *front.dominated, *references]
-    axes.set_title(title, loc="left", fontsize=11, wrap=True)
+    axes.set_title(literal(title), loc="left", fontsize=11, wrap=True)
     axes.set_xlabel(f"{cost_label(front)} (log scale)")
     axes.set_ylabel("accuracy, mean over the test cells")
     if not shown:

@@ -35,7 +35,9 @@ def run(
     time_budget: Annotated[
         float | None, typer.Option(min=0.01, help="Minutes; replaces the file's budget.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the file's seed.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**53, help="Replaces the file's seed.")
+    ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(

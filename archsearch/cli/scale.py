@@ -43,6 +43,14 @@ def scale(
     vocab_size: Annotated[
         int | None, typer.Option(min=8, help="Tokens of the vocabulary; by default the task's.")
     ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**24,
+            help="Longest sequence that the network is built for; by default the task's longest.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Also write the large design, without weights.")
     ] = None,
@@ -53,6 +61,15 @@ def scale(
             help="Its format: yaml, json, pytorch, huggingface, fla, zoology or bibtex.",
         ),
     ] = "yaml",
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Rebuild the design from what was written, and compare; by default up to 30 M"
+            " parameters.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Extrapolate a small design to a target size, and price it at lengths from 2k to 128k."""
@@ -61,29 +78,54 @@ def scale(
     exporter = exporters.get(format_name)
     small = read(file)
     length = small.task.longest_test_length
-    large = _scaled(small, params, flops, depth, width, method)
-    described = _described(small, large, vocab_size)
+    built_length = _built_length(small, max_length)
+    large = _scaled(small, params, flops, depth, width, method, built_length)
+    described = _described(small, large, vocab_size, built_length)
     facts = {
         "before": _facts(small),
         "after": _facts(described),
         "method": method,
+        "lengths_before": _lengths(small.architecture),
         "lengths": _lengths(large),
     }
-    written: list[str] = []
+    verified = _is_verified(described, verify)
     if out is not None:
-        assert described.price is not None
-        total = described.price.params + (described.price.embedding_params or 0)
-        verify = total <= _VERIFIED_PARAMS
-        write(described, exporter, out, verify=verify)
-        written = [str(out) if verify else f"{out} (too large to be rebuilt and compared here)"]
+        write(described, exporter, out, verify=verified)
     if as_json:
         from archsearch.cli.render import print_json
 
-        print_json({**facts, "written": None if out is None else str(out)})
+        how = (
+            {} if out is None else {"verified": verified, "unverified": exporter.unverified or None}
+        )
+        print_json({**facts, "written": None if out is None else str(out), **how})
         return
     _show(facts, length)
-    for line in written:
-        print(line)
+    if out is not None:
+        why = "too large to be rebuilt and compared here; --verify does it all the same"
+        aside = exporter.unverified if verified else "not compared" if verify is False else why
+        print(f"{out} ({aside})" if aside else out)
+
+
+def _is_verified(large: ArchitectureFile, verify: bool | None) -> bool:
+    """Whether the large design is rebuilt and compared: as asked, or if it is small enough."""
+    if verify is not None:
+        return verify
+    assert large.price is not None
+    return large.price.params + (large.price.embedding_params or 0) <= _VERIFIED_PARAMS
+
+
+def _built_length(small: ArchitectureFile, max_length: int | None) -> int:
+    """Tokens of the longest sequence that the large network is built for."""
+    from archsearch.errors import InputError
+
+    if max_length is None:
+        return small.built_length
+    if max_length < small.task.longest_length:
+        raise InputError(
+            f"--max-length: got {max_length}; must be at least {small.task.longest_length}, the"
+            " longest sequence of the task"
+        )
+    return max_length
 
 
 def _scaled(
@@ -93,6 +135,7 @@ def _scaled(
     depth: int | None,
     width: int | None,
     method: str,
+    built_length: int,
 ) -> Architecture:
     from archsearch import scaling
     from archsearch.errors import InputError, suggestion
@@ -106,7 +149,7 @@ def _scaled(
     if (params is not None) + (flops is not None) + shape != 1:
         raise InputError("give one target: --params, --flops, or --depth with --width")
     if params is not None:
-        return scaling.of_size(design, params, scaling.params_of(task.longest_length), chosen)
+        return scaling.of_size(design, params, scaling.params_of(built_length), chosen)
     if flops is not None:
         return scaling.of_size(design, flops, scaling.flops_of(task.longest_test_length), chosen)
     if depth is None or width is None:
@@ -115,7 +158,7 @@ def _scaled(
 
 
 def _described(
-    small: ArchitectureFile, large: Architecture, vocab_size: int | None
+    small: ArchitectureFile, large: Architecture, vocab_size: int | None, built_length: int
 ) -> ArchitectureFile:
     """The large design as it is exported: with its price, without results and weights."""
     from archsearch.costs import price
@@ -127,9 +170,8 @@ def _described(
             "architecture": large,
             "digest": large.digest,
             "task": task,
-            "price": price(
-                large, n_max, vocab_size=task.vocab_size, max_length=task.longest_length
-            ),
+            "price": price(large, n_max, vocab_size=task.vocab_size, max_length=built_length),
+            "max_length": None if built_length == task.longest_length else built_length,
             "accuracy": None,
             "test": (),
             "weights": None,
@@ -164,12 +206,13 @@ def _facts(file: ArchitectureFile) -> dict[str, Any]:
     from archsearch.scaling import in_short
 
     design = file.architecture
-    cost = price(design, file.task.longest_test_length, max_length=file.task.longest_length)
+    cost = price(design, file.task.longest_test_length, max_length=file.built_length)
     return {
         "design": in_short(design),
         "digest": file.digest,
         "d_model": design.d_model,
         "depth": len(design.blocks),
+        "max_length": file.built_length,
         "params": cost.params,
         "embedding_params": embedding_params(design, file.task.vocab_size),
         "growth": cost.growth_text,
@@ -186,7 +229,7 @@ def _lengths(design: Architecture) -> list[dict[str, int]]:
 
 def _show(facts: dict[str, Any], length: int) -> None:
     from archsearch.cli import render
-    from archsearch.cli._text import Column, human, ratio
+    from archsearch.cli._text import Column, human
 
     before, after = facts["before"], facts["after"]
     rows = [
@@ -194,6 +237,7 @@ def _show(facts: dict[str, Any], length: int) -> None:
         for label, key, form in (
             ("width", "d_model", str),
             ("depth", "depth", str),
+            ("longest sequence", "max_length", "{:,}".format),
             ("parameters", "params", human),
             ("embedding", "embedding_params", human),
             (f"FLOPs at N = {length:,}", "flops", human),
@@ -206,6 +250,15 @@ def _show(facts: dict[str, Any], length: int) -> None:
     render.print_line()
     render.print_table([Column("", text=True), Column("before"), Column("after")], rows)
     render.print_line()
+    _show_lengths("before", facts["lengths_before"])
+    render.print_line()
+    _show_lengths("after", facts["lengths"])
+
+
+def _show_lengths(which: str, rows: list[dict[str, int]]) -> None:
+    from archsearch.cli import render
+    from archsearch.cli._text import Column, human, ratio
+
     render.print_table(
         [Column("N"), Column("FLOPs"), Column("full attention"), Column("ratio"), Column("state"),
          Column("its state", rank=1)],
@@ -218,7 +271,7 @@ def _show(facts: dict[str, Any], length: int) -> None:
                 human(row["state_floats"]),
                 human(row["attention_state_floats"]),
             )
-            for row in facts["lengths"]
+            for row in rows
         ],
-        title="after, beside full attention of its width and depth",
+        title=f"{which}, beside full attention of its width and depth",
     )  # fmt: skip

@@ -64,7 +64,7 @@ def _paper(spec: type[MixerSpec]) -> str:
 
 def _assembly(file: ArchitectureFile, names: Bundle) -> str:
     """The expression that puts the model together."""
-    design, length = file.architecture, file.task.longest_length
+    design, length = file.architecture, file.built_length
     lines = ["HybridModel(", "    ["]
     for index, block in enumerate(design.blocks):
         context = (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from archsearch.architecture import Architecture, Component
 from archsearch.exporters.base import ArchitectureFile
@@ -70,6 +71,11 @@ def difference(name: str, library: str, known: Mapping[str, str]) -> str:
     return f"'{name}' has no counterpart in {library}"
 
 
+def not_run(library: str) -> str:
+    """What is not compared where another library would have to compute."""
+    return f"logits were not compared: {library} is not run here; config and weights were"
+
+
 def places(design: Architecture, kind: str) -> Iterator[tuple[str, Component]]:
     """The ``sequence`` or ``channel`` mixers, each with the name of its place."""
     for i, block in enumerate(design.blocks):
@@ -94,35 +100,79 @@ def renamed(weights: bytes, pieces: Mapping[str, Piece], shapes: Shapes) -> byte
     return save(found, metadata={"format": "pt"})
 
 
-def check_counted(
-    path: Path, folder: Path, file: ArchitectureFile, shapes: Shapes, tied: str = ""
+def check_written(
+    path: Path,
+    file: ArchitectureFile,
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    shapes: Shapes,
+    tied: str = "",
 ) -> None:
-    """Compares what can be compared without the other library: parameters and weights.
+    """Compares what can be compared without the other library: parameters, config, and shapes.
 
     Args:
-        path: What was written, for messages.
-        folder: Where the weights lie, if there are any.
+        path: The config; weights lie beside it, if there are any.
         file: The design.
-        shapes: Of their weights by name, as their rules make them from what was written.
+        found: The config, as it was read again.
+        wanted: The config, as the design makes it.
+        shapes: Of their weights by name, as their rules make them from ``found``.
         tied: The one of them that is another once more.
 
     Raises:
-        MismatchError: They have more or fewer parameters than we, or other weights were written.
+        MismatchError: They have more or fewer parameters than we, or something else was written.
     """
     from safetensors import safe_open
 
-    from archsearch.exporters._verify import MismatchError, own_model
+    from archsearch.exporters._verify import MismatchError, check_config, own_model
 
     counted = sum(math.prod(shape) for name, shape in shapes.items() if name != tied)
     ours = sum(parameter.numel() for parameter in own_model(file).parameters())
     if counted != ours:
         raise MismatchError(f"{path}: describes {counted} parameters, the design has {ours}")
+    check_config(str(path), found, wanted)
     if file.weights is None:
         return
-    with safe_open(folder / file.weights.file, "np") as found:
-        kept = {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}  # noqa: SIM118
+    with safe_open(path.parent / file.weights.file, "np") as weights:
+        kept = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     if kept != shapes:
         odd = sorted(kept.items() ^ shapes.items())[0][0]
         raise MismatchError(
             f"{path}: {file.weights.file} is not what it describes (first difference: {odd})"
         )
+
+
+def check_renamed(path: Path, ours: bytes, pieces: Mapping[str, Piece], tied: str = "") -> None:
+    """Turns each of their weights back, and compares it with ours to the last bit.
+
+    Args:
+        path: Their weights.
+        ours: Our safetensors file.
+        pieces: Where each of theirs comes from.
+        tied: The one of them that is another once more.
+
+    Raises:
+        MismatchError: A value differs, or one of ours is not in theirs exactly once.
+    """
+    from safetensors.numpy import load, load_file
+
+    from archsearch.exporters._verify import MismatchError
+
+    mine, theirs = load(ours), load_file(path)
+    if theirs.keys() != pieces.keys():
+        odd = sorted(theirs.keys() ^ pieces.keys())[0]
+        raise MismatchError(f"{path}: is not what was to be written (first difference: {odd})")
+    used: Counter[tuple[str, int]] = Counter()
+    for name, (source, rows, factor, transposed) in pieces.items():
+        first, last = (0, len(mine[source])) if rows is None else rows
+        wanted = mine[source][first:last]
+        if factor != 1.0:
+            wanted = wanted * wanted.dtype.type(factor)
+        found = theirs[name]
+        found = found.reshape(wanted.shape[::-1]).T if transposed else found.reshape(wanted.shape)
+        if found.dtype != wanted.dtype or found.tobytes() != wanted.tobytes():
+            raise MismatchError(f"{path}: the weights {name} are not the design's {source}")
+        used.update((source, row) for row in range(first, last) if name != tied)
+    every = Counter((name, row) for name, value in mine.items() for row in range(len(value)))
+    if used != every:
+        source, row = sorted(used.items() ^ every.items())[0][0]
+        raise MismatchError(f"{path}: row {row} of {source} is not in it once")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +41,8 @@ def imported(path: Path) -> ModuleType:
 
 
 def own_model(file: ArchitectureFile) -> HybridModel:
-    """Our own network of a design."""
-    model = build_model(file.architecture, file.task.vocab_size, file.task.longest_length)
+    """Our own network of a design, its weights drawn."""
+    model = build_model(file.architecture, file.task.vocab_size, file.built_length)
     initialise(model, 0)
     return model
 
@@ -50,8 +50,8 @@ def own_model(file: ArchitectureFile) -> HybridModel:
 def check_equal(where: str, file: ArchitectureFile, made: nn.Module) -> None:
     """Compares parameters, logits and FLOPs of a rebuilt network with ours.
 
-    ``made`` gets our weights first. Logits are compared on random tokens at three lengths, in
-    float32 and float64.
+    ``made`` gets our weights first. Logits are compared on random tokens at three lengths, up to
+    the longest of the task, in float32 and float64.
 
     Args:
         where: What is checked, for messages.
@@ -77,34 +77,49 @@ def check_equal(where: str, file: ArchitectureFile, made: nn.Module) -> None:
             tokens = torch.randint(file.task.vocab_size, (1, length), generator=generator)
             with torch.no_grad():
                 expected, found = ours(tokens), made(tokens)
-            gap = float((expected - found).abs().max() / expected.abs().max())
-            if not gap <= tolerance:
-                raise MismatchError(
-                    f"{where}: logits differ by {gap:.1e} at {length} tokens in {kind}"
-                )
-    _check_steps(where, ours, made, tokens[:, :_STEPS])
+            check_logits(f"{where}: {length} tokens in {kind}", found, expected, tolerance)
+    _check_steps(where, ours, made, tokens[:, :_STEPS], longest)
     counted = [_flops(call, tokens) for call in (ours, made)]
     if counted[0] != counted[1]:
         raise MismatchError(f"{where}: {counted[1]} FLOPs, the design has {counted[0]}")
 
 
-def _check_steps(where: str, ours: HybridModel, made: nn.Module, tokens: Tensor) -> None:
+def check_logits(where: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Compares logits, relative to the largest of them.
+
+    Raises:
+        MismatchError: They differ.
+    """
+    gap = float((expected - found).abs().max() / expected.abs().max())
+    if not gap <= tolerance:
+        raise MismatchError(f"{where}: logits differ by {gap:.1e}")
+
+
+def _check_steps(
+    where: str, ours: HybridModel, made: nn.Module, tokens: Tensor, length: int
+) -> None:
     """Reads some tokens one by one, in float64; designs that cannot read so are left out."""
     try:
-        state = ours.initial_state(len(tokens), ours.max_length)
+        state = ours.initial_state(len(tokens), length)
     except InputError:
         return
-    other = made.initial_state(len(tokens), ours.max_length)  # type: ignore[operator]
+    other = made.initial_state(len(tokens), length)  # type: ignore[operator]
     for token_B in tokens.unbind(1):
         with torch.no_grad():
             expected, state = ours.step(token_B, state)
             found, other = made.step(token_B, other)  # type: ignore[operator]
-        gap = float((expected - found).abs().max() / expected.abs().max())
-        if not gap <= TOLERANCES[torch.float64]:
-            raise MismatchError(f"{where}: token by token, logits differ by {gap:.1e}")
+        check_logits(f"{where}: token by token", found, expected, TOLERANCES[torch.float64])
 
 
-def check_weights(where: str, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def tensors_of(weights: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name."""
+    from safetensors.torch import load
+
+    tensors: dict[str, Tensor] = load(weights)
+    return tensors
+
+
+def check_weights(where: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Compares weights by name, to the last bit.
 
     Raises:
@@ -114,8 +129,27 @@ def check_weights(where: str, found: dict[str, Tensor], wanted: dict[str, Tensor
         odd = sorted(found.keys() ^ wanted.keys())[0]
         raise MismatchError(f"{where}: the weights are not the design's (first difference: {odd})")
     for name, value in wanted.items():
-        if not torch.equal(found[name], value):
-            raise MismatchError(f"{where}: the weights {name} are not what was written")
+        if not _is_same(found[name], value):
+            raise MismatchError(f"{where}: the weights {name} are not the design's")
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same bits; as numbers 0 is -0, and NaN is not NaN."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    bits = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*bits)
+
+
+def check_config(where: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compares a config that was read again with the one that was to be written.
+
+    Raises:
+        MismatchError: A key is more or less, or has another value.
+    """
+    for key in dict.fromkeys((*wanted, *found)):
+        if key not in found or key not in wanted or found[key] != wanted[key]:
+            raise MismatchError(f"{where}: '{key}' is not the design's")
 
 
 def _flops(call: Callable[[Tensor], Tensor], tokens: Tensor) -> int:

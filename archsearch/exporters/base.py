@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from archsearch.architecture import Architecture
 from archsearch.canonical import canonicalise, check
 from archsearch.costs import Price
 from archsearch.errors import InputError, StoreError
+from archsearch.exporters._manifest import check_owners, checksums, is_only_in, sync
 from archsearch.files import write_atomically
 from archsearch.protocol import TrainingConfig
 from archsearch.records import CellScore, RunSeed
@@ -30,6 +31,9 @@ WEIGHTS_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$"
 
 SOURCE_TEXT = r"^[\w .+@(),=/-]{0,200}$"
 """Where a design is from, in plain characters: it is written into code."""
+
+MOST_LENGTH: Final = 2**24
+"""Tokens of the longest sequence that an exported network may be built for."""
 
 FOLDER_WEIGHTS = "model.safetensors"
 FOLDER_SUMS = "SHA256SUMS"
@@ -65,6 +69,8 @@ class ArchitectureFile(BaseModel):
         price: At the longest test cell.
         accuracy: Mean over the test cells, each capped at the success threshold.
         test: By cell.
+        max_length: Tokens of the longest sequence that the network is built for; None for the
+            longest of the task.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +86,21 @@ class ArchitectureFile(BaseModel):
     test: tuple[CellScore, ...] = ()
     source: Source | None = None
     weights: Weights | None = None
+    max_length: int | None = Field(None, ge=1, le=MOST_LENGTH)
+
+    @model_validator(mode="after")
+    def _the_task_fits(self) -> Self:
+        if self.built_length < self.task.longest_length:
+            raise ValueError(
+                f"max_length must be at least the task's longest, {self.task.longest_length}; got"
+                f" {self.max_length}"
+            )
+        return self
+
+    @property
+    def built_length(self) -> int:
+        """Tokens of the longest sequence that the network is built for."""
+        return self.task.longest_length if self.max_length is None else self.max_length
 
     def plain(self) -> dict[str, object]:
         """As JSON-able data without what is unknown."""
@@ -90,21 +111,39 @@ def _as_they_are(weights: bytes, file: ArchitectureFile) -> bytes:
     return weights
 
 
+class Verify(Protocol):
+    """Whether what was written is the design."""
+
+    def __call__(self, path: Path, file: ArchitectureFile, ours: bytes | None = None, /) -> None:
+        """Rebuilds the design from what was written, and compares it.
+
+        Args:
+            path: What was written.
+            file: What it was made from, with the name of its weights if there are any.
+            ours: Our safetensors file, of which every value is looked up in what was written; None
+                where there are no weights, or where names and shapes are to do.
+
+        Raises:
+            MismatchError: It is not the same.
+        """
+
+
 class Exporter(NamedTuple):
     """A format.
 
     Attributes:
         suffix: Of its files, with the dot; empty where an export is a folder.
         render: The text of a file; of a folder, the texts of its files by name.
-        verify: Rebuilds the design from what was written, with its weights if there are any, and
-            raises ``MismatchError`` unless it is the same.
+        verify: Compares what was written with the design.
         weights: Our safetensors file of a design as the format wants it.
+        unverified: What ``verify`` cannot compare here, to be told to whoever exports.
     """
 
     suffix: str
     render: Callable[[ArchitectureFile], str | dict[str, str]]
-    verify: Callable[[Path, ArchitectureFile], None]
+    verify: Verify
     weights: Callable[[bytes, ArchitectureFile], bytes] = _as_they_are
+    unverified: str = ""
 
 
 def write(
@@ -119,7 +158,8 @@ def write(
 
     Beside it come the weights, if there are any, and the SHA-256 of both in ``<name>.sha256``, for
     ``sha256sum -c``; a folder holds all of these itself. All are written aside and moved when they
-    are whole and verified.
+    are whole and verified, a description after the weights that it names. Weights that an earlier
+    export of this name left go when it comes without.
 
     Args:
         file: The design.
@@ -129,54 +169,61 @@ def write(
         verify: Whether the design is rebuilt from what was written, and compared.
 
     Raises:
-        InputError: The name is unusable, or the format cannot say what the design is.
+        InputError: The name is unusable or would overwrite what belongs to another export, or the
+            format cannot say what the design is.
         StoreError: Something cannot be written.
         MismatchError: What was written is not the design; nothing is left of it.
     """
     if not path.name:
         raise InputError(f"--out: got '{path}'; give the name of a file")
-    in_folder = not exporter.suffix
+    in_folder, ours = not exporter.suffix, weights
     beside = FOLDER_WEIGHTS if in_folder else path.with_suffix(".safetensors").name
+    sums = FOLDER_SUMS if in_folder else f"{path.name}.sha256"
     if in_folder and path.exists():
         raise InputError(f"'{path}' is there already; remove it, or give another --out")
+    contents = {}
     if weights is not None:
         if beside == path.name or not re.fullmatch(WEIGHTS_NAME, beside):
             raise InputError(
                 f"--out: got '{path.name}'; with weights beside it the name must be letters,"
                 f" digits, '.', '_' or '-', such as design{exporter.suffix}"
             )
-        weights = exporter.weights(weights, file)
-        named = Weights(file=beside, sha256=hashlib.sha256(weights).hexdigest())
+        contents[beside] = exporter.weights(weights, file)
+        named = Weights(file=beside, sha256=hashlib.sha256(contents[beside]).hexdigest())
         file = file.model_copy(update={"weights": named})
     rendered = exporter.render(file)
     texts = {path.name: rendered} if isinstance(rendered, str) else rendered
+    contents |= {name: text.encode() for name, text in texts.items()}
     try:
+        if not in_folder:
+            check_owners(path.parent, sums, contents)
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as name:
             # what is imported from a folder may have to know its name
             aside = Path(name) / path.name if in_folder else Path(name)
             aside.mkdir(exist_ok=True)
-            for text_name, text in texts.items():
-                write_atomically(aside / text_name, text)
-            if weights is not None:
-                write_atomically(aside / beside, weights)
+            for content_name, content in contents.items():
+                write_atomically(aside / content_name, content)
             if verify:
-                exporter.verify(aside if in_folder else aside / path.name, file)
-            sums = FOLDER_SUMS if in_folder else f"{path.name}.sha256"
-            write_atomically(aside / sums, _checksums(aside))
-            for made in [aside] if in_folder else sorted(aside.iterdir()):
-                made.replace(path.parent / made.name)
+                exporter.verify(aside if in_folder else aside / path.name, file, ours)
+            write_atomically(aside / sums, checksums(aside))
+            if in_folder:
+                aside.replace(path)
+            else:
+                _move(aside, path.parent, [*contents], sums, beside)
+        sync(path.parent)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def _checksums(folder: Path) -> str:
-    """The SHA-256 of each file in a folder, as ``sha256sum`` writes them."""
-    return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-    )
+def _move(aside: Path, folder: Path, names: list[str], sums: str, beside: str) -> None:
+    """Files to their places in that order, their checksums last; old weights go before these."""
+    stale = beside not in names and is_only_in(folder, sums, beside)
+    for name in names:
+        (aside / name).replace(folder / name)
+    if stale:
+        (folder / beside).unlink(missing_ok=True)
+    (aside / sums).replace(folder / sums)
 
 
 def read(path: Path) -> ArchitectureFile:
@@ -217,18 +264,23 @@ def read(path: Path) -> ArchitectureFile:
     return file
 
 
-def verify_description(path: Path, file: ArchitectureFile) -> None:
+def verify_description(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
     """``Exporter.verify`` of formats that ``load`` reads."""
-    from archsearch.exporters._verify import check_equal
+    from archsearch.exporters._verify import MismatchError, check_equal, check_weights, tensors_of
 
+    if read(path) != file:
+        raise MismatchError(f"{path}: says something else than what was to be written")
     model = load(path)
+    if ours is not None:
+        check_weights(str(path), model.state_dict(), tensors_of(ours))
     check_equal(str(path), file, model)
 
 
 def load(path: str | Path) -> HybridModel:
     """The network of an exported design, with its weights if the file names some.
 
-    Without weights they are drawn as at the start of the run that gave the file's results.
+    Without weights they are drawn as at the start of the run that gave the file's results. Weights
+    are compared with the design by name and shape before memory is taken for either.
 
     Args:
         path: A file that ``archsearch export`` wrote.
@@ -238,26 +290,36 @@ def load(path: str | Path) -> HybridModel:
 
     Raises:
         InputError: The file cannot be used.
-        StoreError: The weights are missing, changed or of another design.
+        StoreError: The weights are missing, changed, damaged or of another design.
     """
+    import torch
+
+    from archsearch.exporters._reader import checked_entries, load_weights
     from archsearch.model import build_model, initialise
-    from archsearch.training import Streams, load_weights
+    from archsearch.training import Streams
 
     path = Path(path)
     file = read(path)
-    model = build_model(file.architecture, file.task.vocab_size, file.task.longest_length)
+    wanted = file.architecture, file.task.vocab_size, file.built_length
     if file.weights is None:
+        model = build_model(*wanted)
         initialise(model, Streams.of(file.seed).init)
         return model
     weights = path.parent / file.weights.file
     try:
         with weights.open("rb") as handle:
             found = hashlib.file_digest(handle, "sha256").hexdigest()
+        if found != file.weights.sha256:
+            raise StoreError(
+                f"{weights}: its SHA-256 is not the one in {path}; it was changed or damaged"
+            )
+        with torch.device("meta"):
+            shapes = build_model(*wanted).state_dict()
+        checked_entries(weights, shapes)
+        model = build_model(*wanted)
+        load_weights(model, weights)
     except OSError as error:
         raise StoreError(f"{weights}: cannot be read ({error.strerror})") from None
-    if found != file.weights.sha256:
-        raise StoreError(
-            f"{weights}: its SHA-256 is not the one in {path}; it was changed or damaged"
-        )
-    load_weights(model, weights)
+    except ValueError as error:
+        raise StoreError(str(error)) from None
     return model

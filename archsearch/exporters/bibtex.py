@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from archsearch.canonical import readable
@@ -21,6 +22,11 @@ def papers_of(file: ArchitectureFile) -> dict[str, list[str]]:
     return found
 
 
+def _escaped(text: str) -> str:
+    """Plain text, for LaTeX to set."""
+    return re.sub(r"[_&%#$]", r"\\\g<0>", text)
+
+
 def _entry(arxiv: str, paper: Paper, uses: list[str]) -> str:
     return (
         f"@misc{{{paper.key},\n"
@@ -29,7 +35,7 @@ def _entry(arxiv: str, paper: Paper, uses: list[str]) -> str:
         f"  year = {{{paper.year}}},\n"
         f"  eprint = {{{arxiv}}},\n"
         "  archiveprefix = {arXiv},\n"
-        f"  note = {{Here: {'; '.join(uses)}}},\n"
+        f"  note = {{Here: {_escaped('; '.join(uses))}}},\n"
         "}\n"
     )
 
@@ -39,7 +45,7 @@ def _render(file: ArchitectureFile) -> str:
     return f"% {readable(file.architecture)}\n\n" + "\n".join(entries)
 
 
-def _verify(path: Path, file: ArchitectureFile) -> None:
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
     text = path.read_text(encoding="utf-8")
     missing = [arxiv for arxiv in papers_of(file) if f"eprint = {{{arxiv}}}" not in text]
     if missing:

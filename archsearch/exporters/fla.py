@@ -1,18 +1,21 @@
 """A folder that flash-linear-attention loads: its own config, and weights under its names.
 
 ``import fla``, then ``AutoConfig`` or ``AutoModelForCausalLM.from_pretrained(folder)``. By the
-source of version 0.6.0. Only designs that are the same function there are written:
+source of version 0.6.0, which the config names. Only designs that are the same function there are
+written:
 
 - norm ``rmsnorm``; positions ``rotary`` if there is attention, which is always turned there, and
   none otherwise; no ``parallel``, no ``local_conv``;
-- ``attention``, and ``sliding_window`` with a number of keys: exact, groups of heads included.
+- ``attention``, and ``sliding_window`` with a number of keys: exact, groups of heads included, for
+  heads up to 256 wide, as FlashAttention has them.
   Layers that are all alike are a ``transformer``; different ones stand in the list ``attn`` of a
   ``gla``, and beside the layers of a ``gla``, ``retnet`` or ``samba``;
 - ``gla`` with ``gate_divisor`` 16, and ``retnet`` with heads up to 256 wide: exact, but for a
   constant in the weights. Our norm of a head's output adds 1e-5 to its mean square, theirs the
   1e-6 that all their norms share. What is normed is linear in the values, so the map that makes
   these gets sqrt(0.1) times our weights;
-- ``mamba``: exact. Alone, with channel mixer ``none``, it is a ``mamba``; with attention, or with
+- ``mamba``: exact. Alone, with channel mixer ``none``, it is a ``mamba``, which transformers load
+  too, without ``import fla``, as the same function; with attention, or with
   ``swiglu`` whose hidden width is a multiple of 256, a ``samba``;
 - every other channel mixer must be ``swiglu``: their blocks have one each, all of one width.
 
@@ -32,8 +35,10 @@ from archsearch.canonical import spec_of
 from archsearch.errors import InputError
 from archsearch.exporters._fla_weights import MLP_MULTIPLE, pieces_of, shapes_of
 from archsearch.exporters._foreign import (
-    check_counted,
+    check_renamed,
+    check_written,
     difference,
+    not_run,
     places,
     renamed,
     structure_problems,
@@ -43,6 +48,7 @@ from archsearch.mixers.mamba.spec import EXPAND, TAPS, Mamba
 from archsearch.mixers.swiglu.spec import SwiGLU
 
 _LIBRARY = "flash-linear-attention"
+_VERSION = "0.6.0"
 _CONFIG = "config.json"
 _ATTENTION = ("attention", "sliding_window")
 _NATIVE = ("gla", "mamba", "retnet")
@@ -93,10 +99,14 @@ def config_of(file: ArchitectureFile) -> dict[str, Any]:
         "norm_eps": _EPS,
         "tie_word_embeddings": True,
         **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")),
+        "written_for": f"{_LIBRARY} {_VERSION}",
     }
     if family != "mamba":
-        config["max_position_embeddings"] = file.task.longest_length
+        config["max_position_embeddings"] = file.built_length
         config |= _mlp_options(design, family)
+    else:
+        # what transformers, which have a mamba of their own, call it
+        config["layer_norm_epsilon"] = _EPS
     return config | _mixer_options(design, family)
 
 
@@ -166,10 +176,11 @@ def _option_problems(part: Component, d_model: int) -> list[str]:
         return [f"window '{options['window']}' depends on the length; {_LIBRARY} has a number"]
     if part.name == "gla" and options["gate_divisor"] != 16:
         return [f"gate_divisor {options['gate_divisor']}; models of {_LIBRARY} have 16"]
-    if part.name == "retnet" and d_model // options["num_heads"] > _WIDEST_HEAD:
-        return [
-            f"heads {d_model // options['num_heads']} wide; {_LIBRARY} has up to {_WIDEST_HEAD}"
-        ]
+    if part.name in (*_ATTENTION, "retnet"):
+        wide = d_model // options["num_heads"]
+        if wide > _WIDEST_HEAD:
+            why = "" if part.name == "retnet" else ", as FlashAttention"
+            return [f"heads {wide} wide; {_LIBRARY} has up to {_WIDEST_HEAD}{why}"]
     return []
 
 
@@ -273,10 +284,12 @@ def _weights(weights: bytes, file: ArchitectureFile) -> bytes:
     return renamed(weights, pieces_of(file.architecture, config), shapes_of(config))
 
 
-def _verify(path: Path, file: ArchitectureFile) -> None:
-    """Counts parameters: the library, which computes on a GPU, may not be here."""
-    config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
-    check_counted(path, path, file, shapes_of(config))
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
+    """Compares parameters, config and weights: the library, which needs a GPU, may not be here."""
+    found, wanted = json.loads((path / _CONFIG).read_text(encoding="utf-8")), config_of(file)
+    check_written(path / _CONFIG, file, found, wanted, shapes_of(found))
+    if file.weights is not None and ours is not None:
+        check_renamed(path / file.weights.file, ours, pieces_of(file.architecture, wanted))
 
 
-EXPORTER = Exporter("", _render, _verify, _weights)
+EXPORTER = Exporter("", _render, _verify, _weights, not_run(_LIBRARY))

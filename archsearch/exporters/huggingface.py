@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from archsearch.exporters._code import code_of
 from archsearch.exporters.base import ArchitectureFile, Exporter
@@ -20,8 +21,8 @@ PREFIX: Final = "model."
 """Before the names of our weights: the network is a part of what transformers want."""
 
 
-def _render(file: ArchitectureFile) -> dict[str, str]:
-    config = {
+def _config(file: ArchitectureFile) -> dict[str, Any]:
+    return {
         "model_type": "archsearch",
         "architectures": [_MODEL_CLASS],
         "auto_map": {
@@ -31,15 +32,22 @@ def _render(file: ArchitectureFile) -> dict[str, str]:
         "vocab_size": file.task.vocab_size,
         "hidden_size": file.architecture.d_model,
         "num_hidden_layers": len(file.architecture.blocks),
-        "max_position_embeddings": file.task.longest_length,
+        "max_position_embeddings": file.built_length,
         "tie_word_embeddings": False,
         "use_cache": True,
         "archsearch": file.plain(),
     }
+
+
+def _modeling() -> str:
+    return (files("archsearch.exporters") / "modeling.py.in").read_text("utf-8")
+
+
+def _render(file: ArchitectureFile) -> dict[str, str]:
     return {
-        "config.json": json.dumps(config, indent=2, allow_nan=False) + "\n",
+        "config.json": json.dumps(_config(file), indent=2, allow_nan=False) + "\n",
         f"{NETWORK}.py": code_of(file),
-        f"{MODULE}.py": (files("archsearch.exporters") / "modeling.py.in").read_text("utf-8"),
+        f"{MODULE}.py": _modeling(),
     }
 
 
@@ -50,26 +58,39 @@ def _with_prefix(weights: bytes, file: ArchitectureFile) -> bytes:
     return save({PREFIX + k: v for k, v in load(weights).items()}, metadata={"format": "pt"})
 
 
-def _verify(path: Path, file: ArchitectureFile) -> None:
-    """Compares the network; what stands around it needs transformers, which may not be here."""
-    from safetensors.torch import load_file
-
-    from archsearch.exporters._verify import MismatchError, check_equal, imported
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
+    """Compares the network, and all of the folder through transformers where these are."""
+    from archsearch.exporters._transformers import check_loaded
+    from archsearch.exporters._verify import (
+        MismatchError,
+        check_config,
+        check_equal,
+        check_weights,
+        imported,
+        tensors_of,
+    )
 
     try:
         network = imported(path / f"{NETWORK}.py").build()
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except Exception as error:
         kind = type(error).__name__
         raise MismatchError(f"{path}: cannot be rebuilt: {kind}: {error}") from error
     check_equal(str(path), file, network)
-    if file.weights is not None:
-        found = load_file(path / file.weights.file)
-        own = {PREFIX + name: value for name, value in network.state_dict().items()}
-        shapes = [
-            {name: tuple(value.shape) for name, value in part.items()} for part in (found, own)
-        ]
-        if shapes[0] != shapes[1]:
-            raise MismatchError(f"{path}: {file.weights.file} is not of the design")
+    check_config(str(path / "config.json"), config, _config(file))
+    if (path / f"{MODULE}.py").read_text(encoding="utf-8") != _modeling():
+        raise MismatchError(f"{path / MODULE}.py: is not what archsearch ships")
+    tensors = None if ours is None else tensors_of(ours)
+    if file.weights is not None and tensors is not None:
+        found = tensors_of((path / file.weights.file).read_bytes())
+        wanted = {PREFIX + name: value for name, value in tensors.items()}
+        check_weights(str(path / file.weights.file), found, wanted)
+    check_loaded(path, file, tensors)
 
 
-EXPORTER = Exporter("", _render, _verify, _with_prefix)
+_UNVERIFIED = (
+    ""
+    if find_spec("transformers")
+    else "not loaded by transformers, which are not installed; network and weights were compared"
+)
+EXPORTER = Exporter("", _render, _verify, _with_prefix, _UNVERIFIED)

@@ -8,10 +8,14 @@ from archsearch.exporters._code import code_of
 from archsearch.exporters.base import ArchitectureFile, Exporter
 
 
-def _verify(path: Path, file: ArchitectureFile) -> None:
-    from safetensors.torch import load_file
-
-    from archsearch.exporters._verify import MismatchError, check_equal, check_weights, imported
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
+    from archsearch.exporters._verify import (
+        MismatchError,
+        check_equal,
+        check_weights,
+        imported,
+        tensors_of,
+    )
 
     try:
         module = imported(path)
@@ -19,7 +23,8 @@ def _verify(path: Path, file: ArchitectureFile) -> None:
         if file.weights is not None:
             weights = path.parent / file.weights.file
             module.load_weights(model, weights)
-            check_weights(str(path), model.state_dict(), load_file(weights))
+            wanted = tensors_of(ours or weights.read_bytes())
+            check_weights(str(path), model.state_dict(), wanted)
     except MismatchError:
         raise
     except Exception as error:

@@ -31,8 +31,10 @@ from archsearch.errors import InputError
 from archsearch.exporters._foreign import (
     Piece,
     Shapes,
-    check_counted,
+    check_renamed,
+    check_written,
     difference,
+    not_run,
     places,
     renamed,
     split,
@@ -109,7 +111,7 @@ def config_of(file: ArchitectureFile) -> dict[str, Any]:
         "state_mixer": _mixer(design, "channel"),
         "d_model": design.d_model,
         "n_layers": len(design.blocks),
-        "max_position_embeddings": file.task.longest_length if learned else 0,
+        "max_position_embeddings": file.built_length if learned else 0,
         "learnable_word_embeddings": True,
         "vocab_size": file.task.vocab_size,
         "pad_vocab_size_multiple": 1,
@@ -302,10 +304,13 @@ def _weights(weights: bytes, file: ArchitectureFile) -> bytes:
     return renamed(weights, pieces_of(file.architecture, config), shapes_of(config))
 
 
-def _verify(path: Path, file: ArchitectureFile) -> None:
-    """Counts parameters: the library may not be here."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    check_counted(path, path.parent, file, shapes_of(config), _TIED)
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
+    """Compares parameters, config and weights: the library may not be here."""
+    found, wanted = json.loads(path.read_text(encoding="utf-8")), config_of(file)
+    check_written(path, file, found, wanted, shapes_of(found), _TIED)
+    if file.weights is not None and ours is not None:
+        pieces = pieces_of(file.architecture, wanted)
+        check_renamed(path.parent / file.weights.file, ours, pieces, _TIED)
 
 
-EXPORTER = Exporter(".zoology.json", _render, _verify, _weights)
+EXPORTER = Exporter(".zoology.json", _render, _verify, _weights, not_run(_LIBRARY))

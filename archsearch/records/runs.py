@@ -19,14 +19,18 @@ class RunSeed(Record):
     """Names the random streams of one run: equal seeds give equal runs.
 
     Attributes:
-        campaign: The campaign's seed; alone it fixes validation and test data.
+        campaign: The campaign's seed; alone it fixes validation and test data, but for the fresh
+            runs of a confirmation, which have others.
         trial: Number of the trial; references count down from -1.
         run: Number of the run within the trial.
+        paired: Whether weights and batches are those of run 0, as of runs that race: they differ in
+            their learning rate alone.
     """
 
     campaign: int = Field(ge=0)
     trial: int = 0
     run: int = Field(0, ge=0)
+    paired: bool = False
 
     @classmethod
     def of_design(cls, campaign: int, digest: str, run: int) -> RunSeed:

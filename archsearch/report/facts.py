@@ -13,9 +13,11 @@ from archsearch.campaign.policy import plan_of
 from archsearch.campaign.race import window
 from archsearch.campaign.reading import Reading
 from archsearch.canonical import readable
-from archsearch.costs import crossover_length
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Confirmation, Front, FrontRow, TrialRecord
+
+MOST_MARKS = 4000
+"""Of dominated designs on the page, which is to stay below 6 MB."""
 
 MOST_LINES = 200
 """Of designs in parallel coordinates besides the members."""
@@ -31,7 +33,8 @@ def facts_of(reading: Reading) -> dict[str, Any]:
         "about": _about(reading, front),
         "front": {
             "members": [_row(row, front) for row in front.members],
-            "dominated": [_row(row, front) for row in front.dominated],
+            "dominated": [_row(row, front) for row in _most_accurate(front, MOST_MARKS)],
+            "dominated_count": len(front.dominated),
             "references": [_row(row, front) for row in front.references if row.outcome.was_trained],
             "knee": front.knee,
             "cost": OBJECTIVES[front.objectives[1]].unit,
@@ -89,6 +92,10 @@ def _about(reading: Reading, front: Front) -> dict[str, Any]:
     }
 
 
+def _most_accurate(front: Front, count: int) -> list[FrontRow]:
+    return sorted(front.dominated, key=lambda row: -row.accuracy)[:count]
+
+
 def _row(row: FrontRow, front: Front) -> dict[str, Any]:
     return row.model_dump(mode="json") | {"is_knee": row.number == front.knee}
 
@@ -105,13 +112,12 @@ def _details(
     record: TrialRecord, confirmations: Sequence[Confirmation], rates: list[float] | None
 ) -> dict[str, Any]:
     design, price = record.architecture, record.price
-    crossover = None if design is None else crossover_length(design)
     return {
         "design": "" if design is None else readable(design),
         "form": None if price is None else price.form,
         "growth": None if price is None else price.growth_text,
         "leading": None if price is None else price.leading_coefficient,
-        "crossover": crossover,
+        "crossover": None if price is None else price.crossover_length,
         "cells": _cells(record, confirmations),
         "runs": [_run(record, run) for run in sorted(record.runs)],
         "window": rates,
@@ -127,19 +133,22 @@ def _cells(record: TrialRecord, confirmations: Sequence[Confirmation]) -> list[d
     The queries of all fresh seeds are counted together, which leaves out how seeds differ. A seed
     that diverged has answered none of them.
     """
-    tests = [c.evaluation.test for c in confirmations if c.evaluation.test] or [record.test]
-    diverged = len(confirmations) - len(tests) if confirmations else 0
+    tests = [c.evaluation.test for c in confirmations if c.evaluation.test]
+    diverged = len(confirmations) - len(tests)
+    if not confirmations:
+        tests = [record.test]
     found = []
-    for cells in zip(*tests, strict=True):
-        queries = sum(cell.queries for cell in cells) + diverged * cells[0].queries
-        right = sum(cell.accuracy * cell.queries for cell in cells)
+    for i, cell in enumerate(record.test):
+        cells = [test[i] for test in tests]
+        queries = sum(one.queries for one in cells) + diverged * cell.queries
+        right = sum(one.accuracy * one.queries for one in cells)
         low, high = wilson(right, queries)
         found.append(
             {
-                "label": cells[0].label,
-                "length": cells[0].length,
-                "pairs": cells[0].pairs,
-                "load": cells[0].length * cells[0].pairs,
+                "label": cell.label,
+                "length": cell.length,
+                "pairs": cell.pairs,
+                "load": cell.length * cell.pairs,
                 "accuracy": right / queries if queries else 0.0,
                 "low": low,
                 "high": high,
@@ -164,7 +173,7 @@ def _run(record: TrialRecord, number: int) -> dict[str, Any]:
 
 def _parallel(front: Front, records: dict[int, TrialRecord]) -> list[dict[str, Any]]:
     """Designs as lines: the members, and the most accurate of the others."""
-    others = sorted(front.dominated, key=lambda row: -row.accuracy)[:MOST_LINES]
+    others = _most_accurate(front, MOST_LINES)
     found = []
     for row in (*others, *front.members):
         design = records[row.number].architecture

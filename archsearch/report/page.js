@@ -281,18 +281,20 @@ function growthTable() {
   });
   if (rows.length)
     section("Growth", table([word("design"), word("class"), word("FLOPs as a function of N"), word("cheaper than full attention")], rows),
-      note("Exact closed forms of the design as built, without embedding and head; no latency was measured."));
+      note("Exact closed forms, of what can be told apart at the longest test (a window that covers all is attention), without embedding and head; no latency was measured."));
 }
 
 function spentTables() {
   const spent = Object.entries(facts.spent.by_outcome);
   const decided = facts.decisions;
   const rate = (share) => (share.of ? `${share.number} of ${share.of} (95 % ${percent(share.low)} to ${percent(share.high)})` : "none was audited");
+  const saved = (one) => percent(one.share) + (one.low === null ? "" : ` (95 % ${percent(one.low)} to ${percent(one.high)})`);
   section("Time and FLOPs",
     table([word("outcome"), figure("trials"), figure("time"), figure("training FLOPs")],
       spent.map(([name, one]) => [name, one.trials, duration(one.seconds), human(one.train_flops)])),
     html("dl", {}, ...[
-      ["steps not trained, of all", percent(decided.saved)],
+      ["training FLOPs saved by races and stops", saved(decided.saved)],
+      ["of what races leave, saved by stops", saved(decided.saved_by_stops)],
       ["runs that lost their race", `${decided.lost}; wrong choices: ${rate(decided.wrong_choices)}`],
       ["runs that were stopped", `${decided.stopped}; wrongful stops: ${rate(decided.wrongful_stops)}`],
       ["drop of the winners with fresh seeds", about.winners_curse === null ? "not confirmed" : accuracy(about.winners_curse)],

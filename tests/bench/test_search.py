@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from archsearch.bench import search
 from archsearch.bench._table_front import front_of, standings
-from archsearch.bench.search import Truth, summarise
+from archsearch.bench.search import BASELINES, Outcome, Truth
+from archsearch.bench.search_summary import summarise
 from archsearch.bench.simulation import Method, TableWorker, VirtualExecutor, simulate
 from archsearch.bench.table import SPACE, Table, TableRun, load_table, write_table
 from archsearch.bench.tabular import SEEDS, card_of, plan_of
 from archsearch.campaign.race import Move
+from archsearch.errors import StoreError
 from archsearch.records import CurvePoint, Evaluation, RunOutcome, RunSeed, TrialOutcome
 from archsearch.space import CampaignFile, load
 from tests.helpers import made_up, request
@@ -66,8 +69,12 @@ def made(key: str, rate: int, seed: int, flops: float) -> TableRun:
 
 
 @pytest.fixture(scope="module")
-def made_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, CampaignFile]:
-    folder = tmp_path_factory.mktemp("table")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("table")
+
+
+@pytest.fixture(scope="module")
+def made_table(folder: Path) -> tuple[Table, CampaignFile]:
     (folder / SPACE).write_text(TEXT)
     plan = plan_of(folder)
     runs = {
@@ -185,6 +192,10 @@ def test_what_is_found_is_counted_by_the_tables_own_scores(
     raced = search.run(truth, file, Method("random"), workers=2, seed=3, until=2.0)
     assert raced.stopped > 0
     assert raced.saved > 0.5
+    assert 0 < raced.saved_by_stops < raced.saved
+    assert 0 <= raced.members_stopped < raced.members <= len(truth.members)
+    assert full.members == len(truth.members)
+    assert (full.members_stopped, full.saved_by_stops) == (0, 0)
     assert raced.seconds is not None
     assert raced.seconds < full.seconds
     shares = [found for _, found in raced.curve]
@@ -205,12 +216,20 @@ def test_a_summary_says_how_often_a_method_never_came_there(
         for seed in range(3)
     ]
     rows = {row.method: row for row in summarise(outcomes)}
-    assert rows[method].against is not None
-    assert rows[method].against > 1
+    assert BASELINES[0] in rows
+    ratio, other = rows[method].against
+    assert other is None  # no campaign of it
+    assert ratio is not None
+    assert ratio.value > 1
+    assert ratio.low <= ratio.value
+    assert ratio.high is None or ratio.value <= ratio.high
+    itself = rows[BASELINES[0]].against[0]
+    assert itself is not None
+    assert itself.value == 1
     assert rows[method].reached == rows[method].seeds == 3
     lost = [o._replace(seconds=None) for o in outcomes if o.method == method]
     [row] = summarise(lost)
-    assert (row.seconds, row.reached, row.against) == (None, 0, None)
+    assert (row.seconds, row.reached, row.against) == (None, 0, (None, None))
     [row] = summarise([*lost[:1], *(o for o in outcomes if o.method == method)])
     assert row.seconds is not None
     assert row.reached == 3
@@ -219,3 +238,30 @@ def test_a_summary_says_how_often_a_method_never_came_there(
 def test_moves_name_their_checkpoints_by_the_step() -> None:
     """What the table's worker relies on to know how far a run had come."""
     assert Move(1, 40, 20, 3e-3).from_step == 20
+
+
+def test_a_study_goes_on_where_it_was_and_with_the_same_code_only(
+    folder: Path,
+    made_table: tuple[Table, CampaignFile],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, _ = made_table
+    out, methods = tmp_path / "results.jsonl", [Method("random", "drawn", "none")]
+
+    def study(seeds: int) -> list[Outcome]:
+        found = search.study(folder, methods, out, workers=[2], seeds=seeds)
+        return [one for one in found if isinstance(one, Outcome)]
+
+    assert len(study(1)) == 1
+    [second] = study(2)
+    assert second.seed == 1
+    assert study(2) == []
+    found = search.read(out, table)
+    assert [o.seed for o in found] == [0, 1]
+    assert found[1] == second
+    monkeypatch.setattr(search, "_DECIDING", ("pareto.py",))
+    assert study(2) == []  # nothing is added, so nothing is mixed
+    assert search.read(out, table) == found
+    with pytest.raises(StoreError, match="another version of the search"):
+        study(3)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from archsearch.campaign.decisions import decisions, share
+from archsearch.campaign.decisions import decisions, saving, share
 from archsearch.records import (
     CellScore,
     CurvePoint,
@@ -32,6 +33,7 @@ def run(number: int, step: int, accuracy: float | None = None) -> Evaluation:
         learning_rate=10.0 ** -(number + 1),
         seed=RunSeed(campaign=0, trial=0, run=number),
         step=step,
+        train_flops=10.0 * step,
         curve=(CurvePoint(step=step, train_loss=1, accuracy=(0.5,), log_probability=(-1,)),),
         test=tuple(
             CellScore(length=8, pairs=2, power_a=1, accuracy=a, log_probability=-1, queries=9)
@@ -82,9 +84,42 @@ def test_choices_stops_and_steps_are_counted() -> None:
     assert (found.lost, found.stopped) == (3, 3)
     assert found.wrong_choices[:2] == (1, 2)
     assert found.wrongful_stops[:2] == (1, 2)
-    assert found.steps == 2 * 200 + 125 + 100 + 100 + 50
-    assert found.steps_saved == 75 + 50
-    assert found.saved == pytest.approx(125 / (found.steps + 125))
+    # two that lost and two that were stopped needed all that was left
+    trained = 2 * 200 + 125 + 100 + 100 + 50
+    assert found.saved.share == pytest.approx(125 / (trained + 125))
+    assert found.saved_by_stops.share == pytest.approx(50 / (trained + 50))
+
+
+def test_a_loser_is_no_wrong_choice_where_the_winner_was_stopped() -> None:
+    stopped = trial(0, [run(0, 100, 0.99), run(1, 50)], None, r0=(LOST, True), r1=(STOPPED, False))
+    assert decisions([stopped], members=(), steps=STEPS).wrong_choices[:2] == (0, 0)
+
+
+def test_what_is_saved_is_what_such_runs_need() -> None:
+    # two losers were finished: one to the end, one to success after a third of the rest
+    records = [
+        trial(0, [run(0, 100, 0.9), run(1, 100, 0.8)], 0, r1=(LOST, True)),
+        trial(1, [run(0, 100, 0.9), run(1, 50, 1.0)], 0, r1=(LOST, True)),
+        trial(2, [run(0, 100, 0.9), run(1, 25)], 0, r1=(LOST, False)),
+    ]
+    left = 750 * (75 + 25) / (75 + 75)
+    found = decisions(records, members=(), steps=STEPS)
+    assert found.saved.share == pytest.approx(left / (2000 + 1500 + 1250 + left))
+    assert found.saved_by_stops.share == 0
+
+
+def test_the_interval_of_a_saving_holds_what_is_saved() -> None:
+    random = np.random.default_rng(5)
+    held = 0
+    for _ in range(400):
+        spent = random.exponential(1.0, 60)
+        left = spent * random.binomial(1, 0.5, 60) * random.uniform(0, 4, 60)
+        found = saving(spent, left)
+        assert found.low is not None
+        assert found.high is not None
+        assert 0 <= found.low <= found.share <= found.high <= 1
+        held += found.low <= 0.5 <= found.high  # 0.5 x 2 of 1 + 0.5 x 2
+    assert 0.89 <= held / 400 <= 0.98  # the data are skewed
 
 
 def test_a_front_member_is_a_wrongful_stop_only_by_the_stopped_run() -> None:
@@ -104,5 +139,5 @@ def test_intervals_are_exact(count: int, of: int) -> None:
 def test_nothing_audited_has_no_rate() -> None:
     assert share(0, 0) == (0, 0, None, None)
     empty = decisions([], (), STEPS)
-    assert empty.saved == 0
+    assert empty.saved == (0.0, None, None)
     assert empty.wrong_choices.low is None

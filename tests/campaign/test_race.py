@@ -111,8 +111,7 @@ def test_the_best_rate_goes_on_alone_and_is_scored() -> None:
 
 def test_two_that_cannot_be_told_apart_go_on_and_three_do_not() -> None:
     def flat_then_apart(run: int, step: int) -> float:
-        level = (-3.0, -3.0 - race.OUTER_NATS, -3.0 - race.TIE_NATS / 2)[run]
-        return level if step <= 10 else level + run * step / 50
+        return -3.0 if step <= 10 else -3.0 + run * step / 50
 
     record, asked = play(flat_then_apart)
     assert [m for m in asked if m.to_step == 20] == [move(0, 20, 10), move(1, 20, 10)]
@@ -123,32 +122,21 @@ def test_two_that_cannot_be_told_apart_go_on_and_three_do_not() -> None:
 @pytest.mark.parametrize(
     ("lead", "survivors"),
     [
-        (-0.1, {1}),
-        (0.0, {1}),
-        (race.OUTER_NATS - race.TIE_NATS - 1e-6, {1}),
-        (race.OUTER_NATS - race.TIE_NATS + 1e-6, {1, 2}),
-        (race.OUTER_NATS + race.TIE_NATS - 1e-6, {1, 2}),
-        (race.OUTER_NATS + race.TIE_NATS + 1e-6, {2}),
+        (-race.TIE_NATS - 1e-6, {1}),
+        (-race.TIE_NATS + 1e-6, {1, 2}),
+        (0.0, {1, 2}),
+        (race.TIE_NATS - 1e-6, {1, 2}),
+        (race.TIE_NATS + 1e-6, {2}),
     ],
 )
-def test_an_outer_rate_has_to_lead_by_more(lead: float, survivors: set[int]) -> None:
+def test_a_lead_tells_two_rates_apart(lead: float, survivors: set[int]) -> None:
     _, asked = play(lambda run, step: (-4.0, -3.0, -3.0 + lead)[run])
     assert {m.run for m in asked if m.to_step == 20} == survivors
 
 
-@pytest.mark.parametrize("leader", [0, 1])
-def test_of_two_rates_none_is_an_inner_one(leader: int) -> None:
-    plan = PLAN._replace(learning_rates=PLAN.learning_rates[:2])
-    _, asked = play(lambda run, step: -3.0 + (run == leader) * (race.TIE_NATS + 1e-6), plan)
-    assert {m.run for m in asked if m.to_step == 20} == {leader}
-
-
 def test_a_success_ends_the_race() -> None:
-    def late(run: int, step: int) -> float:
-        return 0.0 if run == 2 and step >= 20 else -3.0 + step / 100 - (run == 1) * race.OUTER_NATS
-
+    record, asked = play(lambda run, step: 0.0 if run == 2 and step >= 20 else -3.0 + step / 100)
     # two of three equals went on, and the third could not: the lower rates come first
-    record, asked = play(late)
     assert {m.run for m in asked if m.to_step == 20} == {0, 1}
     record, asked = play(lambda run, step: 0.0 if run == 2 else -3.0)
     assert [m.to_step for m in asked] == [10, 10, 10]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from archsearch.campaign.config import Campaign
@@ -96,3 +98,15 @@ def test_a_trial_that_is_still_running_ends_the_replay(
     found = replay(campaign, cut)
     assert found.first is None
     assert found.proposals == 5
+
+
+def test_a_deterministic_campaign_has_known_what_it_had_to(tmp_path: Path) -> None:
+    text = RACE.replace("trials: 24", "trials: 10, deterministic: true, lag: 3")
+    campaign = new_campaign(tmp_path / "c", text)
+    drive(campaign, Unordered(2, seed=1))
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    assert replay(campaign, records).first is None
+    late = next(r for r in records if r.number == 8)
+    found = replay(campaign, changed(records, 8, known=late.known + 1)).first
+    assert found is not None
+    assert (found.trial, found.decision) == (8, "told before it")

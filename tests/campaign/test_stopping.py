@@ -21,7 +21,7 @@ def past(*rows: tuple[float, float, float]) -> Past:
 
 
 def run(cost: float, nats: float, rung: int = 0) -> Candidate:
-    return Candidate(cost, rung, np.array([nats, nats]))
+    return Candidate(cost, rung, (rung + 1) / 2, np.array([nats, nats]))
 
 
 NOTHING = Past(np.zeros(0), np.zeros((0, 3, 2)), np.zeros(0), FLOOR)
@@ -65,17 +65,31 @@ def test_it_compares_with_runs_that_reached_the_front_not_with_the_others() -> N
     assert front.stops(run(8.0, -3.2), past(*early, *late))
 
 
+def test_nothing_is_ended_in_the_first_quarter() -> None:
+    early, late = (Candidate(8.0, 0, share, np.array([-9.0, -9.0])) for share in (0.24, 0.25))
+    assert not front.stops(early, past(*GOOD))
+    assert front.stops(late, past(*GOOD))
+
+
 def test_one_cell_above_the_bar_is_enough_to_go_on() -> None:
     known = past(*GOOD)
-    assert not front.stops(Candidate(8.0, 0, np.array([-3.0, -0.9])), known)
-    assert front.stops(Candidate(8.0, 0, np.array([-3.0, -1.0])), known)
+    assert not front.stops(Candidate(8.0, 0, 0.5, np.array([-3.0, -0.9])), known)
+    assert front.stops(Candidate(8.0, 0, 0.5, np.array([-3.0, -1.0])), known)
 
 
-def test_a_price_above_two_solved_designs_cannot_enter_the_front() -> None:
-    solved = [(7.0, 0.0, 0.995)]
-    assert not front.stops(run(9.0, 0.0), past(*solved))
-    assert front.stops(run(9.0, 0.0), past(*solved, *solved))
-    assert not front.stops(run(6.9, 0.0), past(*solved, *solved))
+def test_a_price_above_two_solved_designs_has_nothing_to_add() -> None:
+    solved, band = [(7.0, 0.0, 0.995)], [(9.0, 0.0, 0.5)] * 6
+    assert not front.stops(run(9.0, 0.0), past(*solved, *band))
+    assert front.stops(run(9.0, 0.0), past(*solved, *solved, *band))
+    assert not front.stops(run(6.9, 0.0), past(*solved, *solved, *band))
+    assert not front.stops(run(9.0, 0.0), past(*solved, *solved, *band[1:])), "too few of its price"
+
+
+def test_nothing_is_ended_where_whatever_learns_would_be_a_member() -> None:
+    """Dearer designs learn sooner; that is no reason to end the first cheap one."""
+    dear, dull = [(8.2, -1.0, 0.8)] * 6, [(7.9, -3.0, FLOOR - 0.01)]
+    assert not front.stops(run(8.0, -2.0), past(*dear, *dull))
+    assert front.stops(run(8.0, -2.0), past(*dear, (7.9, -3.0, FLOOR)))
 
 
 rows = st.lists(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from archsearch.campaign.comparison import compare
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.course import course_of
 from archsearch.pareto import hypervolume
-from archsearch.records import TrialOutcome
+from archsearch.records import FRESH_RUNS, Confirmation, RunSeed, TrialOutcome, TrialRecord
 from archsearch.space import loads
+from archsearch.storage import Store
 
 from .conftest import CAMPAIGN, Ran, build, record, reference_records, trial_records, window_design
 
@@ -99,7 +102,11 @@ def test_scores_under_other_protocols_are_not_compared(cli: Cli, tmp_path: Path)
     assert lines[3].startswith("scores under different protocols are not compared")
     assert "training.steps (scores)" in ran.out
     assert "hypervolume" not in ran.out
-    assert json.loads(cli("compare", a, b, "--json").out)["hypervolumes"] is None
+    assert "trained" in ran.out  # designs in common, without their scores
+    assert not re.search(r"0\.[0-9]{3}", ran.out)
+    shown = json.loads(cli("compare", a, b, "--json").out)
+    assert shown["hypervolumes"] is None
+    assert {score for one in shown["common"] for score in one["accuracy"]} == {None}
 
 
 def test_a_search_that_differs_is_compared_and_said(cli: Cli, tmp_path: Path) -> None:
@@ -211,3 +218,33 @@ def test_what_cannot_be_compared_is_not_drawn(cli: Cli, tmp_path: Path) -> None:
         assert why in ran.err
         assert not path.exists()
     assert "suffix '.gif'" in cli("compare", a, a, "--plot", tmp_path / "x.gif").err
+
+
+def test_rates_and_precision_are_of_the_protocol(tmp_path: Path) -> None:
+    a = made(tmp_path / "a", {4: 0.5})
+    rates = CAMPAIGN.replace("seed: 3}", "seed: 3, learning_rates: [1.0e-3, 1.0e-2]}")
+    found = compare(readings(a, made(tmp_path / "b", {4: 0.5}, rates)))
+    assert [d.name for d in found.differences if d.of_scores] == ["learning rates"]
+    [reading] = readings(a)
+
+    def coarse(record: TrialRecord) -> TrialRecord:
+        runs = [e.model_copy(update={"precision": "bfloat16"}) for e in record.evaluations]
+        return record.model_copy(update={"evaluations": tuple(runs)})
+
+    found = compare([reading, replace(reading, records=[coarse(r) for r in reading.records])])
+    assert [(d.name, d.values, d.of_scores) for d in found.differences] == [
+        ("training.precision", ("float32", "bfloat16"), True)
+    ]
+
+
+def test_a_front_that_is_not_confirmed_is_said_beside_one_that_is(cli: Cli, tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", {4: 0.5}), made(tmp_path / "b", {4: 0.6})
+    assert "lucky side" not in cli("compare", a, b).out
+    [reading] = readings(a)
+    scored = next(r for r in reading.records if r.number == 0).evaluations[-1]
+    fresh = scored.model_copy(update={"seed": RunSeed(campaign=3, trial=0, run=FRESH_RUNS)})
+    opened = reading.campaign
+    url, study = opened.storage_url, opened.settings.study
+    with closing(Store(url, study, objectives=opened.objectives, create=False)) as store:
+        store.add_confirmation(Confirmation(number=0, batch=1, evaluation=fresh), [0.5, 6.0])
+    assert "B not confirmed: scores that chose a front lean" in cli("compare", a, b).out

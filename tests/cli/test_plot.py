@@ -86,6 +86,10 @@ def test_an_empty_front_is_drawn_as_such(tmp_path: Path) -> None:
     assert (tmp_path / "empty.svg").stat().st_size > 1000
 
 
+def test_a_title_is_no_formula(tmp_path: Path) -> None:
+    plot_front(_front(), tmp_path / "a.svg", r"costs $\frac{ of all$ designs")
+
+
 def test_equal_fronts_give_equal_files(tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         plot_front(_front(), tmp_path / name, "same")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.campaign.decisions import Decisions, share
+from archsearch.campaign.decisions import Decisions, Saving, share
 from archsearch.campaign.driver import Snapshot
 from archsearch.campaign.front import build_front
 from archsearch.cli._front_rows import front_columns, front_rows
@@ -212,7 +212,9 @@ def _snapshot(front: Front | None) -> Snapshot:
         elapsed_seconds=65.0,
         eta_seconds=600.0,
         core_use=0.97,
-        decisions=Decisions(7, share(1, 2), 3, share(0, 0), 600, 300),
+        decisions=Decisions(
+            7, share(1, 2), 3, share(0, 0), Saving(0.33, 0.2, 0.4), Saving(0.1, None, None)
+        ),
         failures=(("error: ValueError: no", 2), ("timeout: too long", 1), ("lost: gone", 1)),
     )
 

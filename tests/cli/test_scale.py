@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.exporters import read
+from archsearch.canonical import canonicalise
+from archsearch.exporters import exporters, load, read, write
 from tests.conftest import ROOT
+from tests.exporters.foreign import block, part
+from tests.exporters.test_pytorch import described as described_as
 
 from .conftest import Ran
 
@@ -44,6 +47,74 @@ def test_the_command_shows_and_writes(cli: Cli, exported: Path, tmp_path: Path) 
     assert "num_heads=2" in python.read_text()
 
 
+def test_a_longer_network_is_built_priced_and_verified(
+    cli: Cli, exported: Path, tmp_path: Path
+) -> None:
+    text = exported.read_text()
+    small = read(exported)
+    design = canonicalise(small.architecture.model_copy(update={"position": "learned"}))
+    described = small.model_copy(update={"architecture": design, "digest": design.digest})
+    write(described, exporters.get("yaml"), exported, verify=False)
+    assert exported.read_text() != text
+    shape = "--depth", "2", "--width", "64"
+    usual = json.loads(cli("scale", exported, *shape, "--json").out)
+    assert "verified" not in usual
+    out = tmp_path / "long.json"
+    longer = *shape, "--max-length", "4096", "--format", "json", "--out", out
+    shown = json.loads(cli("scale", exported, *longer, "--json").out)
+    assert shown["verified"]
+    assert (usual["after"]["max_length"], shown["after"]["max_length"]) == (2048, 4096)
+    # a table of positions is as long as the longest sequence
+    assert shown["after"]["params"] - usual["after"]["params"] == 2048 * 64
+    assert shown["after"]["flops"] == usual["after"]["flops"]
+    file = read(out)
+    assert (file.max_length, file.built_length, file.task.longest_length) == (4096, 4096, 2048)
+    assert file.price is not None
+    assert file.price.params == shown["after"]["params"]
+    assert load(out).max_length == 4096
+    shown = json.loads(cli("scale", exported, *longer, "--json", "--no-verify").out)
+    assert not shown["verified"]
+    # a longer network scales to one as long
+    again = json.loads(cli("scale", out, *shape, "--json").out)
+    assert again["after"]["max_length"] == 4096
+    told = {**json.loads(out.read_text()), "max_length": 64}
+    out.write_text(json.dumps(told))
+    ran = cli("scale", out, *shape)
+    assert (ran.code, "max_length must be at least the task's longest, 2048" in ran.err) == (
+        2,
+        True,
+    )
+
+
+def test_the_longest_sequence_is_in_every_format() -> None:
+    mlp = part("mlp", expansion=2.0)
+    swiglu = part("swiglu", expansion=2.0)
+    learned = described_as(block(part("based"), mlp), position="learned")
+    rotary = described_as(block(part("attention"), swiglu), position="rotary", norm="rmsnorm")
+    for name, file, where in (
+        ("pytorch", learned, "max_length=100,"),
+        ("zoology", learned, '"max_position_embeddings": 100'),
+        ("huggingface", learned, '"max_position_embeddings": 100'),
+        ("fla", rotary, '"max_position_embeddings": 100'),
+        ("yaml", learned, "max_length: 100"),
+    ):
+        rendered = exporters.get(name).render(file.model_copy(update={"max_length": 100}))
+        text = rendered if isinstance(rendered, str) else rendered["config.json"]
+        assert where in text, name
+
+
+def test_what_is_compared_is_said(
+    cli: Cli, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = "--depth", "2", "--width", "64", "--out"
+    ran = cli("scale", exported, *shape, tmp_path / "a.yaml", "--no-verify")
+    assert ran.out.endswith("a.yaml (not compared)\n")
+    right = exporters.get("yaml")
+    monkeypatch.setattr(exporters, "get", lambda _: right._replace(unverified="by halves"))
+    ran = cli("scale", exported, *shape, tmp_path / "b.yaml")
+    assert ran.out.endswith("b.yaml (by halves)\n")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -54,6 +125,12 @@ def test_the_command_shows_and_writes(cli: Cli, exported: Path, tmp_path: Path) 
         (["--params", "1e6", "--vocab-size", "1001"], "--vocab-size: vocab_size must be even"),
         (["--params", "1e6", "--format", "onnx"], "unknown export format 'onnx'"),
         (["--params", "1e25"], "no depth up to 512"),
+        (["--depth", "3", "--width", "64"], "give a multiple of 2 such as 2 or 4, or --method str"),
+        (["--depth", "1", "--width", "64"], "the design has 2 blocks"),
+        (
+            ["--params", "1e6", "--max-length", "512"],
+            "--max-length: got 512; must be at least 2048",
+        ),
         (
             ["--params", "1e6", "--format", "fla", "--out", "/dev/null/d"],
             "norm: 'layernorm': norms",

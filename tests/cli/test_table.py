@@ -82,11 +82,14 @@ def test_parquet_and_frames_keep_the_types(cli: Cli, campaign: Path, tmp_path: P
     assert list(frame.columns) == list(rows[0])
     assert frame.set_index("number").loc[2, "accuracy"] == rows[8]["accuracy"]
     assert [row["number"] for row in rows].index(2) == 8
+    assert all(row["p_on_front"] is None for row in rows)
+    assert (frame["p_on_front"].dtype, frame["solved"].dtype) == ("float64", "boolean")
 
 
 def test_a_campaign_without_trials_has_no_rows(cli: Cli, empty_campaign: Path) -> None:
     assert cli("table", empty_campaign, "--jsonl").out == ""
     assert cli("table", empty_campaign).out == ""
+    assert archsearch.open_campaign(empty_campaign).frame().empty
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from archsearch.architecture import Block, Component
 from archsearch.errors import StoreError
-from archsearch.exporters import exporters
+from archsearch.exporters import bibtex, exporters
 from archsearch.exporters._papers import PAPERS
 from archsearch.mixers import specs
 from archsearch.presets import presets
@@ -42,7 +42,8 @@ def test_each_paper_is_named_once_with_what_it_is_for(tmp_path: Path) -> None:
     assert re.findall(r"^@misc\{(\w+),$", text, re.MULTILINE) == [
         "arora2023zoology", "shazeer2020glu", "arora2024based", "beltagy2020longformer",
     ]  # fmt: skip
-    assert "note = {Here: the task, MQAR; short_conv (section 4)}" in text
+    assert r"note = {Here: the task, MQAR; short\_conv (section 4)}" in text
+    assert bibtex._escaped("_ & % # $ {a}") == r"\_ \& \% \# \$ {a}"
     assert all(text.count(f"{{{key}") == 1 for key in ("2312.04927", "2402.18668"))
     path = tmp_path / "d.bib"
     path.write_text(text)

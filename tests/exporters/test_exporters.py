@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -12,12 +13,14 @@ import yaml
 
 import archsearch
 from archsearch.campaign.config import Campaign
-from archsearch.campaign.exports import describe, export_record
+from archsearch.campaign.exports import describe, export_record, file_name
 from archsearch.campaign.rungs import last_rung
+from archsearch.cli import main
 from archsearch.errors import InputError, StoreError, UnknownNameError
 from archsearch.evaluate import CHECKPOINT, evaluate
 from archsearch.exporters import exporters, read
 from archsearch.exporters._verify import MismatchError
+from archsearch.exporters.base import Weights
 from archsearch.model import build_model
 from archsearch.records import TrialOutcome, TrialRecord
 from archsearch.storage import read_records
@@ -107,10 +110,44 @@ def test_what_is_written_is_whole_or_not_there(
     assert {p.name for p in folder.iterdir()} == written | {sums}
     run = ["sha256sum", "-c", sums]
     assert subprocess.run(run, cwd=folder, capture_output=True, check=False).returncode == 0
-    exporter.verify(path, describe(campaign, trained))
+    file = describe(campaign, trained)
+    [weights] = folder.glob("*.safetensors")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    named = Weights(file=weights.name, sha256=digest)
+    exporter.verify(path, file.model_copy(update={"weights": named}))
+    if name in (*READABLE, "huggingface"):
+        with pytest.raises(MismatchError, match=r"something else|is not the design's"):
+            exporter.verify(path, file)
     victim = folder / sorted(written)[0]
     victim.write_bytes(victim.read_bytes() + b"\n")
     assert subprocess.run(run, cwd=folder, capture_output=True, check=False).returncode == 1
+
+
+def test_folders_of_two_formats_lie_side_by_side(campaign: Campaign, trained: TrialRecord) -> None:
+    path = export_record(campaign, trained, "huggingface", verify=False)
+    assert path == campaign.directory / "exports" / f"trial-{trained.number}-huggingface"
+    assert file_name(trained, "fla") == f"trial-{trained.number}-fla"
+    assert file_name(trained, "yaml") == f"trial-{trained.number}.yaml"
+    assert exporters.get("fla").unverified.startswith("logits were not compared: flash-linear-att")
+    assert exporters.get("zoology").unverified.startswith("logits were not compared: Zoology")
+    assert exporters.get("yaml").unverified == ""
+
+
+def test_the_command_says_what_was_not_compared(
+    campaign: Campaign,
+    trained: TrialRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    partly = exporters.get("yaml")._replace(unverified="logits were not compared")
+    monkeypatch.setattr(exporters, "get", lambda name: partly)
+    out = tmp_path / "d.yaml"
+    command = ["export", str(campaign.directory), "--trial", str(trained.number), "--out", str(out)]
+    assert main(command) == 0
+    assert capsys.readouterr() == (f"{out}\n", "logits were not compared\n")
+    assert main([*command, "--no-verify"]) == 0
+    assert capsys.readouterr() == (f"{out}\n", "")
 
 
 def test_a_wrong_export_leaves_nothing(

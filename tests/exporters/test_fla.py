@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.canonical import canonicalise
 from archsearch.errors import InputError
-from archsearch.exporters import exporters
-from archsearch.exporters._verify import MismatchError
+from archsearch.exporters import exporters, write
+from archsearch.exporters._fla_weights import pieces_of
+from archsearch.exporters._foreign import check_renamed
+from archsearch.exporters._verify import MismatchError, own_model
 from archsearch.exporters.base import ArchitectureFile, Weights
 from archsearch.exporters.fla import config_of
 from archsearch.mixers import specs
@@ -83,6 +86,7 @@ CASES: dict[str, tuple[ArchitectureFile, dict[str, Any]]] = {
     "mamba alone": (
         rms(block(MAMBA, NONE), block(MAMBA, NONE), position="none"),
         {"model_type": "mamba", "state_size": 8, "expand": 2, "conv_kernel": 4, "dt_rank": 1,
+         "layer_norm_epsilon": 1e-6, "written_for": "flash-linear-attention 0.6.0",
          "use_bias": False, "use_conv_bias": True},
     ),
     "mamba and full": (
@@ -189,6 +193,10 @@ def test_every_mixer_is_said_or_refused_with_its_place(name: str) -> None:
          "blocks[0].sequence: gate_divisor 4; models of"),
         (of_width(1024, block(part("retnet", num_heads=2), SWIGLU)),
          "blocks[0].sequence: heads 512 wide"),
+        (of_width(1024, block(part("attention", num_heads=2), SWIGLU)),
+         "blocks[0].sequence: heads 512 wide"),
+        (of_width(512, block(part("sliding_window", num_heads=1), SWIGLU), block(FULL, SWIGLU)),
+         "blocks[0].sequence: heads 512 wide"),
         (rms(block(GLA, SWIGLU), block(part("gla", num_heads=4), SWIGLU)),
          "blocks[1].sequence: 'gla(gate_divisor=16, num_heads=4)' beside"),
         (rms(block(GLA, SWIGLU), block(RETNET, SWIGLU)), "blocks[1].sequence: 'retnet("),
@@ -250,6 +258,56 @@ def test_other_weights_are_found(tmp_path: Path) -> None:
     file = file.model_copy(update={"weights": Weights(file="model.safetensors", sha256="0" * 64)})
     with pytest.raises(MismatchError, match=r"model\.safetensors is not what it describes"):
         EXPORTER.verify(path, file)
+
+
+def test_every_value_and_key_is_compared(tmp_path: Path) -> None:
+    path, file, _ = exported("fla", CASES["gla and full"][0], tmp_path)
+    named = Weights(file="model.safetensors", sha256="0" * 64)
+    file = file.model_copy(update={"weights": named})
+    ours = (tmp_path / "ours.safetensors").read_bytes()
+    EXPORTER.verify(path, file, ours)
+    theirs, right = load_file(path / named.file), (path / named.file).read_bytes()
+    for name, value in theirs.items():
+        other = value.clone()
+        other.view(-1)[-1] *= -1
+        save_file({**theirs, name: other}, path / named.file)
+        with pytest.raises(MismatchError, match=f"the weights {name} are not the design's"):
+            EXPORTER.verify(path, file, ours)
+    (path / named.file).write_bytes(right)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "norm_eps": 1e-5}))
+    with pytest.raises(MismatchError, match="'norm_eps' is not the design's"):
+        EXPORTER.verify(path, file, ours)
+
+
+def test_a_part_of_ours_twice_and_another_never_is_found(tmp_path: Path) -> None:
+    path, file, _ = exported("fla", CASES["all full"][0], tmp_path)
+    ours = (tmp_path / "ours.safetensors").read_bytes()
+    pieces = pieces_of(file.architecture, config_of(file))
+    gate, up = (f"model.layers.0.mlp.{name}_proj.weight" for name in ("gate", "up"))
+    theirs = load_file(path / "model.safetensors")
+    save_file({**theirs, up: theirs[gate].clone()}, path / "model.safetensors")
+    with pytest.raises(MismatchError, match=r"row 0 of blocks\.0\.channel\.gate_value\.weight is"):
+        check_renamed(path / "model.safetensors", ours, {**pieces, up: pieces[gate]})
+
+
+def test_transformers_load_mamba_alone_as_the_same_function(tmp_path: Path) -> None:
+    """They have a model of that name, and read the config without what is only known to fla."""
+    transformers = pytest.importorskip("transformers")
+    _, file, ours = exported("fla", CASES["mamba alone"][0], tmp_path)
+    model = own_model(file).eval()
+    with torch.no_grad():
+        for name, value in ours.items():
+            # norms tell one constant from another where their inputs are small
+            value.mul_(1e-3 if name == "embedding.weight" else 0.3)
+        model.load_state_dict(ours)
+    write(file, EXPORTER, tmp_path / "small", save(ours))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = transformers.MambaForCausalLM.from_pretrained(tmp_path / "small").eval()
+    tokens = torch.arange(24).reshape(2, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(tokens).logits, model(tokens), rtol=1e-4, atol=1e-7)
 
 
 def test_components_are_compared_with_every_option_written_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from archsearch.errors import InputError
-from archsearch.exporters import exporters, write
+from archsearch.exporters import _transformers, exporters, write
 from archsearch.exporters._verify import MismatchError, own_model
+from archsearch.exporters.base import ArchitectureFile, Weights
 from archsearch.training import save_weights
 
 from .test_pytorch import MIXED, with_mixer
@@ -34,6 +36,14 @@ with torch.no_grad():
     by_state = model.generate(tokens[:, :8], **options)
     by_all = model.generate(tokens[:, :8], use_cache=False, **options)
     loss = model(tokens, labels=tokens).loss
+    beams = model.generate(tokens[:, :8], num_beams=3, **options)
+    beams_of_all = model.generate(tokens[:, :8], num_beams=3, use_cache=False, **options)
+    told = model.generate(
+        tokens[:, :8], output_hidden_states=True, output_attentions=True,
+        return_dict_in_generate=True, **options,
+    )
+    assert set(told.hidden_states) == set(told.attentions) == {None}
+    assert told.sequences.tolist() == by_state.tolist()
     model.save_pretrained(again)
     reloaded = AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)
     same = torch.equal(reloaded.eval()(tokens).logits, logits)
@@ -42,24 +52,38 @@ try:
     padding = ""
 except ValueError as error:
     padding = str(error)
+def refused(**options):
+    try:
+        model.generate(tokens[:, :8], max_new_tokens=40, do_sample=False, **options)
+    except ValueError as error:
+        return str(error)
 print(json.dumps({
+    "beams": beams.tolist(), "beams_of_all": beams_of_all.tolist(),
+    "too_long": [refused(), refused(use_cache=False), refused(num_beams=2)],
     "logits": logits.flatten().tolist(), "by_state": by_state.tolist(), "by_all": by_all.tolist(),
     "loss": loss.item(), "decodes": model.decodes, "same": same, "padding": padding,
 }))
 """
 
 
-def exported(name: str, folder: Path) -> Path:
+def exported(name: str, folder: Path, *, verify: bool = False) -> Path:
     file = MIXED if name == "mixed" else with_mixer(name)
     weights = folder / "w.safetensors"
     save_weights(own_model(file), weights)
     path = folder / "model"
-    write(file, EXPORTER, path, weights.read_bytes())
+    write(file, EXPORTER, path, weights.read_bytes(), verify=verify)
     return path
 
 
+def named(file: ArchitectureFile, path: Path) -> ArchitectureFile:
+    """The description of an export with weights."""
+    weights = path / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return file.model_copy(update={"weights": Weights(file=weights.name, sha256=digest)})
+
+
 def test_the_folder_describes_itself(tmp_path: Path) -> None:
-    path = exported("mixed", tmp_path)
+    path = exported("mixed", tmp_path, verify=True)
     config = json.loads((path / "config.json").read_text())
     assert config["archsearch"]["digest"] == MIXED.digest
     assert (config["vocab_size"], config["hidden_size"], config["num_hidden_layers"]) == (64, 16, 3)
@@ -80,6 +104,63 @@ def test_another_function_is_found(tmp_path: Path) -> None:
     code.write_text(code.read_text().replace("window=64", "window=5"))
     with pytest.raises(MismatchError, match="logits differ"):
         EXPORTER.verify(path, with_mixer("sliding_window"))
+
+
+def test_every_value_key_and_line_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_transformers, "check_loaded", lambda *_: None)  # seconds each time
+    path = exported("mixed", tmp_path)
+    file, ours = named(MIXED, path), (tmp_path / "w.safetensors").read_bytes()
+    EXPORTER.verify(path, file, ours)
+    weights = path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 128]))
+    with pytest.raises(MismatchError, match=r"the weights model\.\S+ are not the design's"):
+        EXPORTER.verify(path, file, ours)
+    weights.write_bytes(whole)
+    for name, old, new, message in (
+        (
+            "config.json",
+            '"vocab_size": 64,\n  "hidden',
+            '"vocab_size": 65,\n  "hidden',
+            "vocab_size",
+        ),
+        ("config.json", '"use_cache": true,', "", "'use_cache' is not the design's"),
+        ("config.json", f'"digest": "{MIXED.digest}"', '"digest": ""', "'archsearch' is not"),
+        ("modeling_archsearch.py", "return self.model.embedding", "return None", "not what archs"),
+    ):
+        text = (path / name).read_text()
+        assert old in text
+        (path / name).write_text(text.replace(old, new))
+        with pytest.raises(MismatchError, match=message):
+            EXPORTER.verify(path, file, ours)
+        (path / name).write_text(text)
+    EXPORTER.verify(path, file, ours)
+
+
+@pytest.mark.slow
+def test_what_transformers_make_of_a_folder_is_compared(tmp_path: Path) -> None:
+    path = exported("mixed", tmp_path)
+    file = named(MIXED, path)
+    tensors = load_file(tmp_path / "w.safetensors")
+    _transformers.check_loaded(path, file, tensors)
+    tensors["embedding.weight"] = tensors["embedding.weight"].flip(0)
+    with pytest.raises(MismatchError, match="loaded by transformers: logits differ"):
+        _transformers.check_loaded(path, file, tensors)
+    code = path / "modeling_archsearch.py"
+    code.write_text(code.read_text().replace("self.model = build()", "self.model = built()"))
+    with pytest.raises(MismatchError, match="cannot be loaded by transformers: NameError"):
+        _transformers.check_loaded(path, file, tensors)
+    assert EXPORTER.unverified == ""
+    # without weights both sides draw the same ones
+    write(MIXED, EXPORTER, tmp_path / "drawn")
+    code = tmp_path / "drawn" / "network_archsearch.py"
+    code.write_text(
+        code.read_text().replace("def build(seed: int = 0)", "def build(seed: int = 1)")
+    )
+    with pytest.raises(MismatchError, match="loaded by transformers: logits differ"):
+        EXPORTER.verify(tmp_path / "drawn", MIXED)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +197,9 @@ def test_transformers_loads_and_generates(name: str, tmp_path: Path) -> None:
     assert found["decodes"]
     if name != "mixed":  # whose window is a policy of the length
         assert found["by_state"] == text.tolist()
+    assert found["beams"] == found["beams_of_all"]
+    assert len(found["too_long"]) == 3
+    assert all("exceeds the model's max_length 40" in text for text in found["too_long"])
     assert found["same"]
     assert "padding is not supported" in found["padding"]
     assert 0 < found["loss"] < 10

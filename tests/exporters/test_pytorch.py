@@ -105,6 +105,8 @@ def test_a_whole_design_learns_and_decodes_as_ours(tmp_path: Path) -> None:
         for i in range(40):
             logits, state = made.step(tokens[:, i], state)
             torch.testing.assert_close(logits, expected[:, i], rtol=1e-9, atol=1e-9)
+        with pytest.raises(ValueError, match="length 41 exceeds"):
+            made.step(tokens[:, 0], state)
     with pytest.raises(ValueError, match="length 41 exceeds"):
         made(torch.zeros(1, 41, dtype=torch.int64))
 
@@ -147,7 +149,7 @@ def test_all_mixers_fit_into_one_file(tmp_path: Path) -> None:
     )
     renamed = [place for place, name in made.names.items() if name != place.name]
     assert len(renamed) > len(_code.SUBSTITUTES)
-    assert made.packages == {"torch", "numpy"}
+    assert made.packages == {"torch"}
     path = tmp_path / "all.py"
     path.write_text(f"from __future__ import annotations\n\n{made.imports}\n{made.body}")
     rules = "--isolated", "--line-length", "100"
@@ -235,9 +237,15 @@ def test_other_weights_and_steps_are_found(tmp_path: Path) -> None:
     file = MIXED.model_copy(update={"weights": named})
     EXPORTER.verify(path, file)
     text = path.read_text()
-    path.write_text(text.replace("offset=8 + size + first", "offset=8 + size"))
-    with pytest.raises(MismatchError, match="are not what was written"):
+    path.write_text(text.replace("part.view(entry.shape)", "part.view(entry.shape).neg()"))
+    with pytest.raises(MismatchError, match="are not the design's"):
         EXPORTER.verify(path, file)
+    path.write_text(text)
+    other = own_model(MIXED)
+    torch.nn.init.ones_(other.embedding.weight)
+    save_weights(other, weights)
+    with pytest.raises(MismatchError, match=r"weights embedding\.weight are not the design's"):
+        EXPORTER.verify(path, file, weights.read_bytes())
     path.write_text(
         text.replace("state.num_read + 1, tuple(after)", "state.num_read, tuple(after)")
     )

@@ -180,6 +180,25 @@ def test_another_size_is_found(name: str, old: str, new: str, tmp_path: Path) ->
         EXPORTER.verify(path, file)
 
 
+def test_every_value_and_key_is_compared(tmp_path: Path) -> None:
+    path, file, _ = exported("zoology", CASES["different"][0], tmp_path)
+    named = Weights(file="d.zoology.safetensors", sha256="0" * 64)
+    file = file.model_copy(update={"weights": named})
+    ours = (tmp_path / "ours.safetensors").read_bytes()
+    EXPORTER.verify(path, file, ours)
+    theirs, right = load_file(tmp_path / named.file), (tmp_path / named.file).read_bytes()
+    for name, value in theirs.items():
+        other = value.clone()
+        other.view(-1)[0] *= -1
+        save_file({**theirs, name: other}, tmp_path / named.file)
+        with pytest.raises(MismatchError, match=f"the weights {name} are not the design's"):
+            EXPORTER.verify(path, file, ours)
+    (tmp_path / named.file).write_bytes(right)
+    path.write_text(path.read_text().replace('"resid_dropout": 0.0', '"resid_dropout": 0.1'))
+    with pytest.raises(MismatchError, match="'resid_dropout' is not the design's"):
+        EXPORTER.verify(path, file, ours)
+
+
 def test_other_weights_are_found(tmp_path: Path) -> None:
     path, file, _ = exported("zoology", CASES["one"][0], tmp_path)
     name = "d.zoology.safetensors"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from archsearch.campaign.calibration.evidence import evidence_of
 from archsearch.campaign.calibration.plan import WINDOW, CalibrationPlan, missing
@@ -64,7 +64,16 @@ def conclude(
     )
 
 
-def discriminates(findings: Iterable[Finding]) -> bool:
-    """Whether every decisive check was made, and none of all failed."""
-    verdicts = {finding.check: finding.verdict for finding in findings}
-    return verdicts.keys() >= set(DECISIVE) and Verdict.FAIL not in verdicts.values()
+def discriminates(findings: Sequence[Finding]) -> bool:
+    """Whether every decisive check was made, and nothing speaks against the instrument."""
+    made = {finding.check for finding in findings}
+    return made >= set(DECISIVE) and not against(findings)
+
+
+def against(findings: Iterable[Finding]) -> list[Finding]:
+    """What failed; of attention a warning, too: unless it solves, nobody knows the ceiling."""
+    return [
+        f
+        for f in findings
+        if f.verdict is Verdict.FAIL or (f.check == "attention" and f.verdict is not Verdict.OK)
+    ]

@@ -13,6 +13,9 @@ from archsearch.campaign.race import LEAST_GAIN_NATS, last_validation
 from archsearch.campaign.references import FULL_ATTENTION
 from archsearch.records import Evaluation, RunOutcome
 
+CLOSE_NATS = 0.05
+"""Mean log-probabilities, at the end of a run or over seeds, that are as good as equal."""
+
 
 class Evidence(NamedTuple):
     """What is known so far.

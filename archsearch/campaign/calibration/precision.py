@@ -9,10 +9,9 @@ from statistics import fmean
 from typing import NamedTuple
 
 from archsearch.architecture import Architecture
-from archsearch.campaign.calibration.evidence import Evidence
+from archsearch.campaign.calibration.evidence import CLOSE_NATS, Evidence
 from archsearch.campaign.calibration.records import Finding, Verdict
 from archsearch.campaign.preview import TimeEstimate, preview, time_of
-from archsearch.campaign.race import TIE_NATS
 from archsearch.campaign.references import CONV_ONLY
 from archsearch.costs import executed_flops_at
 from archsearch.errors import InputError
@@ -88,7 +87,7 @@ def _edge(evidence: Evidence, name: str) -> float | None:
         return None
     others = [row for row in rows if row.learning_rate not in (rates[0], rates[-1])]
     if best.solved <= max((row.solved for row in others), default=-1) and any(
-        row.log_probability >= best.log_probability - TIE_NATS for row in others
+        row.log_probability >= best.log_probability - CLOSE_NATS for row in others
     ):
         return None
     return best.learning_rate

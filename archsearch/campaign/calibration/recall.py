@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from archsearch.campaign.calibration.evidence import Evidence, gained
+from archsearch.campaign.calibration.evidence import CLOSE_NATS, Evidence, gained
 from archsearch.campaign.calibration.plan import WINDOW, CalibrationPlan
 from archsearch.campaign.calibration.reach import receptive_field, share_within_reach
 from archsearch.campaign.calibration.records import CalibrationRow, Finding, Verdict
-from archsearch.campaign.race import TIE_NATS
 from archsearch.campaign.references import CONV_ONLY
 from archsearch.objectives import LEAST_GAP
 from archsearch.protocol import SOLVED_ACCURACY, SUCCESS_ACCURACY
@@ -102,7 +101,7 @@ def rises(results: Sequence[Evaluation]) -> bool:
         for i, accuracy in enumerate(last.accuracy):
             if accuracy < SUCCESS_ACCURACY:
                 gains.append(last.log_probability[i] - earlier[-1].log_probability[i])
-    return bool(gains) and fmean(gains) >= TIE_NATS
+    return bool(gains) and fmean(gains) >= CLOSE_NATS
 
 
 # convolutions only fail
@@ -175,29 +174,31 @@ def check_window(evidence: Evidence, reach: Sequence[float]) -> Finding | None:
         for cell, value, share in zip(cells, row.cell_accuracy, reach, strict=True)
     ]
     text = f"{row.name} reads {tokens} tokens back: {', '.join(parts)}"
-    gaps = [a - w for a, w in zip(attention.cell_accuracy, row.cell_accuracy, strict=True)]
+    both = zip(attention.cell_accuracy, row.cell_accuracy, reach, strict=True)
+    # where it can read every key, what it lacks says nothing about its reach
+    gap = max((a - w for a, w, share in both if share < 1 - LEAST_GAP), default=0.0)
     odd = [str(cell) for i, cell in enumerate(cells) if _exceeds(row, i, cell, reach[i])]
     if odd:
         return Finding(
             check="window",
-            verdict=Verdict.WARN if max(gaps) >= CLEAR_GAP else Verdict.FAIL,
+            verdict=Verdict.WARN if gap >= CLEAR_GAP else Verdict.FAIL,
             text=f"{text}; on {', '.join(odd)} it recalls more than it can read",
             proposal="cells where the answer cannot be guessed: more pairs, or random fillers",
         )
-    if max(gaps) >= CLEAR_GAP:
+    if gap >= CLEAR_GAP:
         return Finding(check="window", verdict=Verdict.OK, text=text)
-    if attention.worst_cell < NEARLY and max(gaps) < LEAST_GAP and min(reach) < NEARLY:
+    if attention.worst_cell < NEARLY and gap < LEAST_GAP and min(reach) < NEARLY:
         return Finding(
             check="window",
             verdict=Verdict.WARN,
             text=f"{text}; attention is no better, so that this says little",
             proposal="bring attention to solve first",
         )
-    near = max(gaps) < LEAST_GAP
+    near = gap < LEAST_GAP
     return Finding(
         check="window",
         verdict=Verdict.FAIL if near else Verdict.WARN,
-        text=f"{text}; {'nowhere' if near else 'hardly'} behind attention",
+        text=f"{text}; {'nowhere' if near else 'hardly'} behind attention beyond its reach",
         proposal=f"keys further back, such as {_farther(evidence.plan)}",
     )
 

@@ -70,7 +70,7 @@ def edits(file: CampaignFile, design: Architecture) -> list[Edit]:
         except InputError:
             continue  # such as half of a head's width
         cost = priced(file, changed)
-        # numbers that are no size, such as those of heads and seeds, change no price
+        # numbers that are no size, such as seeds, change no price
         saves = cost.flops < before.flops or cost.state_floats < before.state_floats
         saves = saves or kind is EditKind.MOVE
         if changed.digest in known or not saves:
@@ -79,6 +79,9 @@ def edits(file: CampaignFile, design: Architecture) -> list[Edit]:
         found.append(Edit(kind, layer, text, changed, cost))
     return found
 
+
+_NO_SIZES = ("num_heads", "dilation")
+"""Options that say how a window or a state is laid out, not how large it is."""
 
 Change = tuple[EditKind, int, str, tuple[Block, ...]]
 
@@ -136,7 +139,7 @@ def _halved(block: Block) -> Iterator[tuple[str, Block]]:
         if part is None:
             continue
         for name, value in sorted(spec_of(part).canonical().options.items()):
-            half = _half(value)
+            half = None if name in _NO_SIZES else _half(value)
             if half is not None:
                 less = part.model_copy(update={"options": {**part.options, name: half}})
                 changed = block.model_copy(update={kind: less})

@@ -163,9 +163,8 @@ class Evidence:
 
         All of the space if it falls far behind a member that it is an edit of.
         """
-        design = self._designs[digest]
-        others = [r for r in self._plan.file.search.learning_rates if r not in design.rates]
-        if not design.owners or not others:
+        design, others = self._designs[digest], self._others(digest)
+        if not others:
             return design.rates
         if any(Place(digest, rate, 0) in self._runs for rate in others):
             return (*design.rates, *others)
@@ -178,6 +177,12 @@ class Evidence:
         if not mine or not members or max(mine) >= max(members) - FALL:
             return design.rates
         return (*design.rates, *others)
+
+    def _others(self, digest: str) -> list[float]:
+        """Rates at which an edit is trained besides if it falls; a member keeps its own."""
+        design = self._designs[digest]
+        rates = self._plan.file.search.learning_rates if design.owners else ()
+        return [rate for rate in rates if rate not in design.rates]
 
     def _known(self, digest: str, rate: float) -> tuple[float, ...]:
         """A member's first score, and the mean of all that there are: one of them may be luck."""
@@ -196,15 +201,17 @@ class Evidence:
     def scores(self, digest: str) -> tuple[float, ...]:
         """Of the seeds at the best rate; what failed is left out.
 
-        The first seed has chosen the rate where there were several. It would be too good, and is
-        left out as soon as there is another.
+        The first seed chooses where there are several rates: it would be too good. It is left out
+        as soon as there is another, also where it did not fall and no other rate was tried: kept
+        for its luck alone, it would flatter those edits.
         """
         rate = self.best_rate(digest)
         if rate is None:
             return ()
         seeds = [self.result(digest, rate, seed) for seed in range(self._plan.seeds)]
         scores = tuple(score_of(evaluation) for evaluation in seeds if evaluation is not None)
-        chose = len(self.rates(digest) or ()) > 1 and seeds[0] is not None
+        several = len(self._designs[digest].rates) > 1 or bool(self._others(digest))
+        chose = several and seeds[0] is not None
         return scores[1:] if chose and len(scores) > 1 else scores
 
     def missing(self) -> Iterator[Place]:

@@ -1,9 +1,9 @@
 """Asynchronous successive halving with two objectives (Li et al. 2020; Schmucker et al. 2021).
 
-At each rung the runs that came so far are ranked by non-dominated sorting of (log-probability,
-cost), and within a rank by crowding distance (Deb et al. 2002); the better half goes on. As a
-design's price is known from the start, such a ranking keeps every cheap design: the rule is here to
-be compared with.
+At each rung a run is ranked among those that came there, one of each trial told so far, by
+non-dominated sorting of (log-probability, cost), and within a rank by crowding distance (Deb et al.
+2002); the better half goes on. As a design's price is known from the start, such a ranking keeps
+every cheap design: the rule is here to be compared with.
 """
 
 from __future__ import annotations

@@ -23,11 +23,13 @@ class Candidate:
     Attributes:
         cost: Of its design, on the objective's scale (log10 of a price), less is better.
         rung: Place of the rung among all, from 0.
+        progress: Share of the full budget that the rung lies at.
         log_probability: (cells,), of the answer, mean over the queries, in nats.
     """
 
     cost: float
     rung: int
+    progress: float
     log_probability: Floats
 
 

@@ -2,8 +2,9 @@
 
 A run is compared with the runs of similar price that came to the front's accuracy there, or came
 closest: at the same step, cell by cell. One that lies clearly below the worst of them somewhere,
-and above them nowhere, is ended. So is one that cannot enter the front any more, because designs
-at or below its price solve the task already.
+and above them nowhere, is ended. So is one that has nothing to add, because designs at or below its
+price solve the task already. Where nothing at or below its price is good enough for the front,
+whatever learns at all would be a member, and nothing is ended.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 from archsearch.campaign.stopping.base import Candidate, Floats, Past
 from archsearch.protocol import SOLVED_ACCURACY
 
+LEAST_PROGRESS = 0.25
+"""Share of the budget before anything is ended: earlier, curves say little about their ends."""
+
 BAND = 0.3
 """Half of the width of a cost band, in log10: prices within a factor of two either way."""
 
 LEAST_FINISHED = 6
-"""Finished runs in a band before anything is ended by comparison."""
+"""Finished runs in a band before anything is ended in it."""
 
 LEAST_REACHED = 3
 """Runs to compare with at least; where fewer came to the front, those that came closest."""
@@ -35,14 +39,18 @@ MARGIN_NATS = 0.05
 
 def stops(candidate: Candidate, past: Past) -> bool:
     """Whether nothing speaks for the run."""
+    if candidate.progress < LEAST_PROGRESS:
+        return False
     finished = np.isfinite(past.accuracy)
-    as_cheap = finished & (past.cost <= candidate.cost)
-    if np.count_nonzero(past.accuracy[as_cheap] >= SOLVED_ACCURACY) >= LEAST_SOLVED:
-        return True
     band = finished & (np.abs(past.cost - candidate.cost) <= BAND)
     if np.count_nonzero(band) < LEAST_FINISHED:
         return False
-    front = float(max(past.accuracy[as_cheap].max(initial=past.floor), past.floor))
+    as_cheap = past.accuracy[finished & (past.cost <= candidate.cost)]
+    if np.count_nonzero(as_cheap >= SOLVED_ACCURACY) >= LEAST_SOLVED:
+        return True
+    front = float(as_cheap.max(initial=0.0))
+    if front < past.floor:
+        return False
     bar = _bar(candidate, past, band, front)
     difference = candidate.log_probability - bar
     return bool((difference <= MARGIN_NATS).all() and (difference < -MARGIN_NATS).any())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archsearch.bench.search import METHODS, REACHED, Outcome, summarise
+from archsearch.bench.search import BASELINES, REACHED, Outcome
+from archsearch.bench.search_summary import summarise
 from archsearch.bench.simulation import Method
 from archsearch.cli._figure_file import COLORS, FAINT, figure_file
 
@@ -58,7 +59,7 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], methods: Sequence[Method]) -
         color = COLORS[samplers.index(method.sampler) % len(COLORS)]
         style = _STYLES.get(method[1:], _OTHER_STYLE)
         axes.plot(times, middle, style, color=color, linewidth=1.2, label=str(method))
-        if method in (first, METHODS[0]):
+        if method in (first, BASELINES[0]):
             axes.fill_between(times, low, high, color=color, alpha=0.15, linewidth=0)
     axes.axhline(REACHED, color=FAINT, linewidth=0.8)
     axes.set_xscale("log")

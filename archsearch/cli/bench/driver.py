@@ -46,8 +46,8 @@ def driver(
     table = [(f"{part.trials:,}", f"{part.milliseconds:.0f}") for part in found.parts]
     render.print_table(columns, table, title="what a trial takes of the driver, along the campaign")
     print(
-        f"{sampler}, {workers:,} workers, {trials:,} trials of {trial_seconds:g} s: workers waited"
-        f" {share(found.idle)} of their time until the last trial was asked"
+        f"{sampler}, {workers:,} workers, {trials:,} trials of {found.trial_seconds:.0f} s: workers"
+        f" waited {share(found.idle)} of their time until the last trial was asked"
     )
     print(
         f"driver: {found.driver_seconds:,.0f} s of {found.virtual_seconds:,.0f} s,"

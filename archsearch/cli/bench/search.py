@@ -13,7 +13,7 @@ from archsearch.cli._options import AsJson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from archsearch.bench.search import Summary
+    from archsearch.bench.search_summary import Ratio, Summary
     from archsearch.bench.simulation import Method
 
 
@@ -55,6 +55,7 @@ def search(
     """Simulate campaigns on a recorded space: when does each method find its front?"""
     from archsearch.bench import search as bench
     from archsearch.bench._processes import Lost
+    from archsearch.bench.search_summary import summarise
     from archsearch.bench.table import load_table
     from archsearch.cli import render
     from archsearch.cli._figure_file import check_path
@@ -80,7 +81,7 @@ def search(
             where = f"{found.workers} workers, seed {found.seed}"
             print(f"{found.method}, {where}: {time}", file=sys.stderr)
     outcomes = bench.read(out, table)
-    rows = bench.summarise(outcomes)
+    rows = summarise(outcomes)
     if as_json:
         render.print_json([{**row._asdict(), "method": str(row.method)} for row in rows])
     else:
@@ -121,33 +122,44 @@ def _show(rows: Sequence[Summary]) -> None:
     columns = [
         Column("workers"),
         Column("seconds to 95%"),
-        Column("interval", rank=2, text=True),
-        Column("speed-up"),
-        Column("came there", rank=3),
-        Column("trials", rank=4),
+        Column("interval", rank=4, text=True),
+        Column("than random"),
+        Column("interval", rank=5, text=True),
+        Column("than tpe"),
+        Column("interval", rank=5, text=True),
+        Column("came there", rank=2),
+        Column("trials", rank=6),
         Column("saved", rank=1),
-        Column("stopped", rank=5),
+        Column("by stops", rank=3),
+        Column("stopped", rank=6),
         Column("wrongly", rank=1),
-        Column("interval", rank=2, text=True),
+        Column("interval", rank=4, text=True),
+        Column("members stopped", rank=3),
         Column("method", text=True),
     ]
     table = [
         (
             str(row.workers),
             "-" if row.seconds is None else f"{row.seconds:,.0f}",
-            _interval(row),
-            "-" if row.against is None else f"{row.against:.1f}x",
+            _between(row.low, row.high, "{:,.0f}"),
+            *(text for ratio in row.against for text in _times(ratio)),
             f"{row.reached} of {row.seeds}",
             f"{row.evaluated:.0f}",
             share(row.saved),
+            share(row.saved_by_stops) if row.stopped else "-",
             f"{row.stopped:,}",
             share(row.wrongful / row.stopped if row.stopped else None),
             _wrongly(row),
+            f"{row.members_stopped} of {row.members}" if row.stopped else "-",
             str(row.method),
         )
         for row in rows
     ]
-    render.print_table(columns, table, title="virtual time to 95% of the table's hypervolume")
+    render.print_table(
+        columns,
+        table,
+        title="virtual time to 95% of the table's hypervolume; than random, tpe: with full runs",
+    )
 
 
 def _wrongly(row: Summary) -> str:
@@ -161,7 +173,14 @@ def _wrongly(row: Summary) -> str:
     return f"{share(low)} to {share(high)}"
 
 
-def _interval(row: Summary) -> str:
-    if row.low is None:
+def _times(ratio: Ratio | None) -> tuple[str, str]:
+    """How much sooner, and the interval of it."""
+    if ratio is None:
+        return "-", "-"
+    return f"{ratio.value:.1f}x", _between(ratio.low, ratio.high, "{:.1f}")
+
+
+def _between(low: float | None, high: float | None, form: str) -> str:
+    if low is None:
         return "-"
-    return f"{row.low:,.0f} to " + ("-" if row.high is None else f"{row.high:,.0f}")
+    return f"{form.format(low)} to " + ("-" if high is None else form.format(high))

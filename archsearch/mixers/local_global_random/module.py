@@ -6,7 +6,8 @@ block, T keys that it reads, R random blocks.
 
 from __future__ import annotations
 
-import numpy as np
+import random
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,19 +19,23 @@ from archsearch.mixers.base import MixerContext
 from archsearch.mixers.local_global_random.spec import LocalGlobalRandom
 
 
-def draw_blocks(entropy: tuple[int, ...], others: np.ndarray, count: int) -> np.ndarray:
+def draw_blocks(name: str, others: Tensor, count: int) -> Tensor:
     """For each entry m of ``others``, ``count`` different numbers below m, in any order.
 
-    Entries beyond the first m mean nothing. More entries leave the draws of earlier ones alone.
+    Entries beyond the first m mean nothing. More entries leave the draws of earlier ones alone. The
+    generator is Python's: its numbers are the same in every version, and exported files need no
+    other package.
     """
-    uniform = np.random.default_rng(np.random.SeedSequence(entropy)).random((len(others), count))
-    drawn = np.zeros((len(others), 0), dtype=np.int64)
+    generator = random.Random(name)
+    numbers = [generator.random() for _ in range(len(others) * count)]
+    uniform = torch.tensor(numbers, dtype=torch.float64).view(len(others), count)
+    drawn = torch.zeros(len(others), 0, dtype=torch.int64)
     for r in range(count):
         # the x-th of the numbers that are left: one further for each smaller one that is not
-        x = (uniform[:, r] * np.maximum(others - r, 1)).astype(np.int64)
-        for taken in np.sort(drawn, axis=1).T:
-            x += x >= taken
-        drawn = np.concatenate((drawn, x[:, None]), axis=1)
+        x = (uniform[:, r] * (others - r).clamp(min=1)).long()
+        for taken in drawn.sort(dim=1).values.T:
+            x = x + (x >= taken)
+        drawn = torch.cat((drawn, x[:, None]), dim=1)
     return drawn
 
 
@@ -49,13 +54,17 @@ class LocalGlobalRandomModule(HeadedAttention):
     def _draw(self, num_blocks: int) -> Tensor:
         """Random block r of block n in each head; valid where r < n+1 - g - u, else 0."""
         spec = self.spec
-        others = np.arange(num_blocks) + 1 - spec.num_global - spec.num_local
-        valid = np.arange(spec.num_random) < others[:, None]
-        heads = [
-            draw_blocks((spec.seed, self.context.layer_index, head), others, spec.num_random)
-            for head in range(self.num_heads)
-        ]
-        return torch.from_numpy(np.where(valid, spec.num_global + np.stack(heads), 0))
+        # not on the meta device, where a design of any size is built to be counted
+        with torch.device("cpu"):
+            others = torch.arange(num_blocks) + 1 - spec.num_global - spec.num_local
+            valid = torch.arange(spec.num_random) < others[:, None]
+            heads = [
+                draw_blocks(
+                    f"{spec.seed}/{self.context.layer_index}/{head}", others, spec.num_random
+                )
+                for head in range(self.num_heads)
+            ]
+            return torch.where(valid, spec.num_global + torch.stack(heads), 0)
 
     def random_blocks(self, length: int) -> Tensor:
         """(H, K, R); drawn anew, with the same result so far, beyond the buffer."""

@@ -1,0 +1,66 @@
+"""Checksums beside exported files: what is whole, and whose a file in a folder is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from archsearch.errors import InputError
+
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+def checksums(folder: Path) -> str:
+    """The SHA-256 of each file in a folder, as ``sha256sum`` writes them."""
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    )
+
+
+def _named(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Each line of each ``*.sha256``: whose it is, SHA-256, and name of a file."""
+    for manifest in sorted(folder.glob("*.sha256")):
+        for line in manifest.read_text(encoding="utf-8", errors="replace").splitlines():
+            if found := _LINE.fullmatch(line):
+                yield manifest.name, found[1], found[2]
+
+
+def check_owners(folder: Path, own: str, contents: Mapping[str, bytes]) -> None:
+    """Whether files can be written without taking something from another export.
+
+    Args:
+        folder: Where they shall lie.
+        own: The name of their checksums.
+        contents: By name. What another export has with the same content stays as it is.
+
+    Raises:
+        InputError: One of them is another export's, and differs.
+    """
+    for manifest, digest, name in _named(folder):
+        if manifest == own or name not in contents:
+            continue
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise InputError(
+                f"--out: '{folder / name}' is of another export, '{manifest}' names it;"
+                " give another name, or remove that export"
+            )
+
+
+def is_only_in(folder: Path, own: str, name: str) -> bool:
+    """Whether these checksums name a file, and no others in the folder do."""
+    owners = {manifest for manifest, _, other in _named(folder) if other == name}
+    return owners == {own}
+
+
+def sync(folder: Path) -> None:
+    """Makes sure that what was moved into a folder stays there."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

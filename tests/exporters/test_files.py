@@ -1,0 +1,101 @@
+"""The files of an export: in which order they come, and whose they are."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import archsearch
+from archsearch.errors import InputError, StoreError
+from archsearch.exporters import base, exporters, write
+from archsearch.exporters._verify import own_model
+from archsearch.model import initialise
+from archsearch.training import save_weights
+
+from .test_pytorch import with_mixer
+
+FILE = with_mixer("short_conv")
+
+
+def weights(folder: Path, seed: int = 0) -> bytes:
+    """A safetensors file of the design."""
+    model = own_model(FILE)
+    initialise(model, seed)
+    save_weights(model, folder / "weights")
+    content = (folder / "weights").read_bytes()
+    (folder / "weights").unlink()
+    return content
+
+
+def put(path: Path, content: bytes | None = None) -> None:
+    write(
+        FILE, exporters.get(path.suffix[1:].replace("py", "pytorch")), path, content, verify=False
+    )
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_weights_come_before_what_names_them_and_checksums_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        if target.parent == tmp_path:
+            done.append(target.name)
+        return replace(self, target)
+
+    data = weights(tmp_path)
+    monkeypatch.setattr(Path, "replace", watched)
+    monkeypatch.setattr(base, "sync", lambda folder: done.append(f"sync {folder}"))
+    put(tmp_path / "d.yaml", data)
+    assert done == ["d.safetensors", "d.yaml", "d.yaml.sha256", f"sync {tmp_path}"]
+
+
+def test_old_weights_go_with_the_export_that_they_belong_to(tmp_path: Path) -> None:
+    data = weights(tmp_path)
+    put(tmp_path / "d.yaml", data)
+    put(tmp_path / "d.yaml")
+    assert names(tmp_path) == {"d.yaml", "d.yaml.sha256"}
+    run = ["sha256sum", "-c", "d.yaml.sha256"]
+    assert subprocess.run(run, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    # of nobody, or of another as well: they stay
+    (tmp_path / "d.safetensors").write_bytes(data)
+    put(tmp_path / "d.yaml")
+    assert "d.safetensors" in names(tmp_path)
+    put(tmp_path / "d.yaml", data)
+    put(tmp_path / "d.json", data)
+    put(tmp_path / "d.yaml")
+    archsearch.load(tmp_path / "d.json")
+    put(tmp_path / "d.json")
+    assert "d.safetensors" not in names(tmp_path)
+
+
+def test_weights_of_another_export_are_not_overwritten(tmp_path: Path) -> None:
+    one, two = weights(tmp_path), weights(tmp_path, seed=1)
+    put(tmp_path / "d.yaml", one)
+    # the same weights, for another format
+    put(tmp_path / "d.py", one)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    message = r"d\.safetensors' is of another export, 'd\.py\.sha256' names it"
+    with pytest.raises(InputError, match=message):
+        put(tmp_path / "d.yaml", two)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(InputError, match="is of another export"):
+        put(tmp_path / "d.json", two)
+    put(tmp_path / "d.yaml")
+    put(tmp_path / "d.py", two)
+    with pytest.raises(StoreError, match="cannot be written"):
+        put(tmp_path / "d.py" / "d.yaml")
+
+
+def test_a_description_that_is_called_as_weights_stays(tmp_path: Path) -> None:
+    for _ in range(2):
+        write(FILE, exporters.get("yaml"), tmp_path / "d.safetensors", verify=False)
+    assert names(tmp_path) == {"d.safetensors", "d.safetensors.sha256"}
+    archsearch.load(tmp_path / "d.safetensors")
