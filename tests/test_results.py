@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from archsearch.architecture import Architecture
-from archsearch.bench import protocol, recall
+from archsearch.bench import protocol, recall, search
+from archsearch.bench.search_summary import Ratio, Summary, summarise
+from archsearch.bench.table import load_table
 from archsearch.campaign.config import Campaign
+from archsearch.campaign.estimates import wilson
 from archsearch.campaign.front import build_front
 from archsearch.campaign.references import reference_designs
 from archsearch.canonical import campaign_key, canonicalise, readable
@@ -205,3 +208,43 @@ def test_the_held_out_figures_follow_from_their_data() -> None:
         (cells,) = [v for k, v in shown.items() if k.startswith("d64") and name in k]
         near = [[f"{s[d]:.3f}" for s in scores] for d in scores[1] if name in d]
         assert cells in near
+
+
+def row_of(row: Summary) -> list[str]:
+    """A method's line in the table of searches."""
+
+    def times(ratio: Ratio | None) -> str:
+        if ratio is None:
+            return "-"
+        high = "" if ratio.high is None else f"{ratio.high:.1f}"
+        return f"{ratio.value:.1f} ({ratio.low:.1f} to {high or '-'})"
+
+    wrong = "-"
+    if row.stopped:
+        low, high = wilson(row.wrongful, row.stopped)
+        wrong = f"{100 * row.wrongful / row.stopped:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    ends = [f"{s:,.0f}" if s is not None else "-" for s in (row.seconds, row.low, row.high)]
+    return [
+        str(row.method),
+        str(row.workers),
+        f"{ends[0]} ({ends[1]} to {ends[2]})",
+        *map(times, row.against),
+        f"{row.reached} of {row.seeds}",
+        f"{100 * row.saved:.0f} %",
+        f"{100 * row.saved_by_stops:.0f} %" if row.stopped else "-",
+        wrong,
+        f"{row.members_stopped} of {row.members}" if row.stopped else "-",
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((RESULTS / "tabular").glob("search-*.jsonl")), ids=lambda p: p.stem
+)
+def test_the_tables_of_searches_follow_from_their_data(path: Path) -> None:
+    table = load_table(RESULTS / "tabular" / path.stem.removeprefix("search-"))
+    text = (RESULTS / "tabular" / "README.md").read_text("utf-8")
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    found = search.read(path, table)
+    assert len({(o.method, o.workers, o.seed) for o in found}) == len(found)
+    for row in summarise(found):
+        assert row_of(row) in shown
