@@ -236,10 +236,16 @@ def _evenly(items: Sequence[Priced], count: int) -> list[Priced]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
+_GO_ON = 1.2
+"""What ties and audits add to a race where one run goes on, less what stops save (on the recorded
+spaces)."""
+
+
 def race_length(file: CampaignFile) -> float:
     """Of a trial, in whole runs."""
     first = rungs(file.training, file.search.rungs)[0] / file.training.steps
-    return 1 + (len(file.search.learning_rates) - 1) * first
+    alone = 1 + (len(file.search.learning_rates) - 1) * first
+    return alone * _GO_ON if alone > 1 and first < 1 else alone
 
 
 def num_workers() -> int:

@@ -778,15 +778,15 @@ def _campaign_seconds(text: str, workers: int, **changes: Any) -> float:
 
 def test_time_follows_from_what_was_measured() -> None:
     # every design 600 s: 10 trials and 6 references, each 1 + 2 * 2/10 runs long: the first rung of
-    # 12.5 steps lies at the second validation
-    assert _campaign_seconds(TEXT, 1) == pytest.approx(16 * 600 * 1.4, rel=0.05)
-    assert _campaign_seconds(TEXT, 2) == pytest.approx(8 * 600 * 1.4, rel=0.05)
+    # 12.5 steps lies at the second validation; ties and audits make it a fifth longer
+    assert _campaign_seconds(TEXT, 1) == pytest.approx(16 * 600 * 1.4 * 1.2, rel=0.05)
+    assert _campaign_seconds(TEXT, 2) == pytest.approx(8 * 600 * 1.4 * 1.2, rel=0.05)
     assert _campaign_seconds(ONE_RATE, 1) == pytest.approx(16 * 600, rel=0.05)
     more = TEXT.replace("trials: 10", "trials: 94")
-    assert _campaign_seconds(more, 1) == pytest.approx(100 * 600 * 1.4, rel=0.05)
+    assert _campaign_seconds(more, 1) == pytest.approx(100 * 600 * 1.4 * 1.2, rel=0.05)
     # half the steps in half the time is the same pace
     sooner = {SHIFT: passing(50, seconds=300.0)}
-    assert _campaign_seconds(TEXT, 1, **sooner) == pytest.approx(16 * 600 * 1.4, rel=0.05)
+    assert _campaign_seconds(TEXT, 1, **sooner) == pytest.approx(16 * 600 * 1.4 * 1.2, rel=0.05)
 
 
 def test_a_time_budget_that_ends_the_search_early_is_told() -> None:
@@ -794,8 +794,8 @@ def test_a_time_budget_that_ends_the_search_early_is_told() -> None:
     cases = {name: Case(seconds=600.0) for name in DESIGNS}
     found = told(check_time(evidence(short, **cases), 1))
     assert found.verdict is Verdict.WARN
-    assert "about 4 trials fit into 150 minutes with 1 worker, fewer than 10" in found.text
-    assert found.proposal == "time_budget_minutes: 224"
+    assert "about 2 trials fit into 150 minutes with 1 worker, fewer than 10" in found.text
+    assert found.proposal == "time_budget_minutes: 269"
     assert told(check_time(evidence(short, **cases), 2)).verdict is Verdict.OK
     without = TEXT.replace("trials: 10", "time_budget_minutes: 150")
     assert told(check_time(evidence(without, **cases), 1)).verdict is Verdict.OK
