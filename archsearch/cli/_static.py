@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.campaign.reading import Reading
+from archsearch.cli._course_figure import draw_courses
 from archsearch.cli._figure_file import COLORS, COLUMN, FAINT, SUFFIXES, figure_file
 from archsearch.cli._text import human
 from archsearch.cli.figure import draw_front
@@ -126,17 +127,7 @@ def _hypervolume_height(facts: Facts) -> float:
 
 
 def _draw_hypervolume(figure: Figure, facts: Facts) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes = figure.add_subplot()
-    hours, volumes = zip(*facts["hypervolume"], strict=True)
-    axes.step(hours, volumes, where="post", color=_MEMBER, linewidth=1.2)
-    axes.set_xlim(0, hours[-1] or 1)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("hours of training, all workers together")
-    axes.set_ylabel("hypervolume")
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.grid(visible=True, alpha=0.2)
+    draw_courses(figure.add_subplot(), [facts["hypervolume"]], [""])
 
 
 # curves
