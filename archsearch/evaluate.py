@@ -24,6 +24,7 @@ from archsearch.architecture import Architecture
 from archsearch.costs import flops_at
 from archsearch.device import resolve
 from archsearch.errors import StoreError
+from archsearch.files import sync
 from archsearch.records import (
     Evaluation,
     EvaluationRequest,
@@ -161,18 +162,10 @@ def _leave_rung(request: EvaluationRequest, run: Run, evaluation: Evaluation) ->
     manifest["request"] = request.key
     (aside / MANIFEST).write_text(json.dumps(manifest))
     for path in (*aside.iterdir(), aside):
-        _sync(path)
+        sync(path)
     shutil.rmtree(directory, ignore_errors=True)
     aside.rename(directory)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(directory.parent)
 
 
 def file_sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from archsearch.errors import StoreError
+from archsearch.files import sync
 
 Row = TypeVar("Row")
 
@@ -64,7 +65,7 @@ def prepare(path: Path, *, ours: bool = False) -> None:
                 raise StoreError(f"{path}: is no study; give another file")
             file.truncate(text.rfind(b"\n") + 1)
             os.fsync(file.fileno())
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
 
@@ -91,12 +92,3 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the file's name survives a loss of power, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -187,7 +187,7 @@ def _parts(told: list[float]) -> Iterator[Part]:
             begun, before = end, told[end - 1]
 
 
-_GO_ON = 1.25
+_TIES = 1.25
 """How much longer a trial is than a race usually: the curves made up here often tie. Mean of 200
 trials of conv_attention_hybrid."""
 
@@ -205,7 +205,7 @@ class _Answers:
     """
 
     def __init__(self, load: Load, race: float, versions: dict[str, str]) -> None:
-        self._run_seconds = load.trial_seconds / (race * _GO_ON)
+        self._run_seconds = load.trial_seconds / (race * _TIES)
         self._versions = versions
         self.seconds = 0.0
 

@@ -177,6 +177,7 @@ def run(
     found = simulate(truth.table, file, method, seed=seed, workers=workers, enough=finder)
     records = [told.record for told in found.told]
     stopped = [r for r in records if r.outcome is TrialOutcome.STOPPED]
+    saved, saved_by_stops = _savings(truth.table, records, seed)
     return Outcome(
         method=method,
         workers=workers,
@@ -188,8 +189,8 @@ def run(
         wrongful=_wrongful(truth, records, stopped),
         members=sum(r.campaign_key in truth.members for r in records),
         members_stopped=sum(r.campaign_key in truth.members for r in stopped),
-        saved=_saved(truth.table, records, seed),
-        saved_by_stops=_saved_by_stops(truth.table, records, seed),
+        saved=saved,
+        saved_by_stops=saved_by_stops,
         busy=found.busy,
         driver_seconds=found.driver_seconds / max(1, len(records)),
     )
@@ -225,30 +226,27 @@ def _point(truth: Truth, record: TrialRecord) -> tuple[float, float]:
     return truth.loss(max(scores, default=0.0), record.price.flops)
 
 
-def _saved(table: Table, records: Iterable[TrialRecord], campaign: int) -> float:
-    """Against every rate of every trial to its end, or success."""
-    spent = full = 0.0
-    for record in records:
-        spent += sum(e.seconds for e in record.evaluations)
-        seed = met_seed(table, campaign, record.campaign_key)
-        rates = range(len(table.card.rates))
-        full += sum(table.run(record.campaign_key, r, seed).cpu_seconds for r in rates)
-    return 1 - spent / full if full else 0.0
+def _savings(table: Table, records: Iterable[TrialRecord], campaign: int) -> tuple[float, float]:
+    """What was not spent, as a share of what would have been.
 
-
-def _saved_by_stops(table: Table, records: Iterable[TrialRecord], campaign: int) -> float:
-    """Against the runs that were stopped going on alone to their ends, or success."""
-    spent = left = 0.0
+    Returns:
+        Against every rate of every trial to its end, or success; and against the races alone, the
+        runs that were stopped going on to theirs.
+    """
+    spent = full = stopped = 0.0
     for record in records:
-        spent += sum(e.seconds for e in record.evaluations)
         seed = met_seed(table, campaign, record.campaign_key)
+        runs = [table.run(record.campaign_key, r, seed) for r in range(len(table.card.rates))]
+        spent += sum(e.seconds for e in record.evaluations)
+        full += sum(run.cpu_seconds for run in runs)
         for number, verdict in record.verdicts.items():
             last = record.runs[number]
             if verdict.kind is VerdictKind.STOPPED and last.outcome is RunOutcome.PAUSED:
-                rate = table.card.rates.index(last.learning_rate)
-                run = table.run(record.campaign_key, rate, seed)
-                left += run.cpu_seconds * (1 - last.step / run.step)
-    return left / (spent + left) if spent else 0.0
+                run = runs[table.card.rates.index(last.learning_rate)]
+                stopped += run.cpu_seconds * (1 - last.step / run.step)
+    if not spent:
+        return 0.0, 0.0
+    return 1 - spent / full, stopped / (spent + stopped)
 
 
 class Task(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from archsearch.bench.search import BASELINES, Outcome
 from archsearch.bench.simulation import Method
+from archsearch.bench.simulation import drawn as drawn_below
 
 Floats = NDArray[np.float64]
 
@@ -92,9 +92,8 @@ def _medians(group: Sequence[Outcome]) -> Floats:
     """The median time, and those of bootstrap samples; who never came there counts as endless."""
     values = np.array([np.inf if o.seconds is None else o.seconds for o in group])
     # its own for each group: equal ones would draw the same campaigns of two methods
-    name = f"{group[0].method}/{group[0].workers}".encode()
-    words = np.frombuffer(hashlib.sha256(name).digest()[:16], dtype=np.uint32)
-    generator = np.random.default_rng(np.random.SeedSequence(words.tolist()))
+    seed = drawn_below(f"{group[0].method}/{group[0].workers}", 2**63)
+    generator = np.random.default_rng(np.random.SeedSequence(seed))
     drawn = np.median(generator.choice(values, (_REPLICATES, len(values))), axis=1)
     return np.array([np.median(values), *drawn])
 

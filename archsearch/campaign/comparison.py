@@ -23,9 +23,6 @@ _OF_SCORES = ("task", "training", "learning rates", "objectives", "oracles")
 """Unless these are alike, scores are not compared; other differences are told only."""
 
 
-_PRECISION = "training.precision"
-
-
 class Difference(NamedTuple):
     """Something in which the campaigns differ.
 
@@ -127,15 +124,14 @@ def differences(readings: Sequence[Reading]) -> tuple[Difference, ...]:
     found = []
     for name in dict.fromkeys(name for table in tables for name in table):
         values = tuple(table.get(name) for table in tables)
-        # what nothing was trained at yet is no difference
-        told = [v for v in values if v is not None] if name == _PRECISION else values
+        told = [table[name] for table in tables if name in table]
         if any(value != told[0] for value in told):
             found.append(Difference(name, values, name.split(".")[0] in _OF_SCORES))
     return tuple(sorted(found, key=lambda difference: not difference.of_scores))
 
 
 def _settings(reading: Reading) -> dict[str, Any]:
-    """What a campaign was done by, flat."""
+    """What a campaign was done by, flat; without what is not known yet."""
     file, settings = reading.campaign.file, reading.campaign.settings
     found: dict[str, Any] = {}
     for section, model in (("task", file.task), ("training", file.training)):
@@ -144,7 +140,9 @@ def _settings(reading: Reading) -> dict[str, Any]:
     found.pop("training.learning_rate", None)
     # what was asked for may be ``auto``
     used = {e.precision for record in reading.records for e in record.evaluations}
-    found[_PRECISION] = ", ".join(sorted(used)) or None
+    del found["training.precision"]
+    if used:
+        found["training.precision"] = ", ".join(sorted(used))
     return {
         **found,
         "learning rates": list(file.search.learning_rates),

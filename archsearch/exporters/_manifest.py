@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,12 +54,3 @@ def is_only_in(folder: Path, own: str, name: str) -> bool:
     """Whether these checksums name a file, and no others in the folder do."""
     owners = {manifest for manifest, _, other in _named(folder) if other == name}
     return owners == {own}
-
-
-def sync(folder: Path) -> None:
-    """Makes sure that what was moved into a folder stays there."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

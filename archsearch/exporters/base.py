@@ -16,8 +16,8 @@ from archsearch.architecture import Architecture
 from archsearch.canonical import canonicalise, check
 from archsearch.costs import Price
 from archsearch.errors import InputError, StoreError
-from archsearch.exporters._manifest import check_owners, checksums, is_only_in, sync
-from archsearch.files import write_atomically
+from archsearch.exporters._manifest import check_owners, checksums, is_only_in
+from archsearch.files import sync, write_atomically
 from archsearch.protocol import TrainingConfig
 from archsearch.records import CellScore, RunSeed
 from archsearch.space.nodes import compose, input_error, read_text

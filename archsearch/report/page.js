@@ -86,9 +86,11 @@ function frontChart() {
       class: "member" + (m.is_knee ? " knee" : ""), "data-number": m.number,
       "aria-label": about_row(m).join("; "), ...told(about_row(m), () => select(m.number)),
     });
+  const shown = facts.front.dominated.length, all = facts.front.dominated_count;
+  const left = shown < all ? ` Of ${all.toLocaleString("en")} dominated designs the ${shown.toLocaleString("en")} most accurate are drawn.` : "";
   section("Front", chart.node,
     note("Circles are members (the ringed one is the knee), bars their 95 % intervals over fresh seeds, " +
-      "diamonds references, which are never members. Hover for a design, click for its details below."),
+      "diamonds references, which are never members. Hover for a design, click for its details below." + left),
     membersTable());
 }
 
