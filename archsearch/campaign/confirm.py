@@ -123,6 +123,8 @@ class Confirmer(Loop):
             number=record.number,
             reference=record.reference,
             batch=self._batch,
+            known=max((r.told_order or 0 for r in self._records.values()), default=0),
+            wanted=self._terms.seeds,
             evaluation=result,
             attempts=arrival.attempts,
             finished_at=now_text(),

@@ -102,6 +102,34 @@ def agenda(
     return Agenda(last + 1, (), _verdict(terms, records, scores_of(confirmations), without))
 
 
+def stray(
+    terms: Terms, records: Sequence[TrialRecord], confirmations: Iterable[Confirmation]
+) -> Confirmation | None:
+    """The first confirmation that does not follow from the batches before its own.
+
+    That one is missing shows nothing: its design may not have been trainable then, or the budget
+    was spent. Of older confirmations it is not known what they followed from.
+
+    Args:
+        terms: How the campaign is confirmed; how many seeds, each confirmation says itself.
+        records: References and trials, in any order.
+        confirmations: All that there are.
+    """
+    found = sorted(confirmations, key=lambda c: (c.batch, -c.number, c.seed))
+    batches: dict[tuple[int, int, int], tuple[Seed, ...]] = {}
+    for one in found:
+        if one.known is None or one.wanted is None:
+            continue
+        asked = (one.batch, one.known, one.wanted)
+        if asked not in batches:
+            then = [r for r in records if (r.told_order or 0) <= one.known]
+            scores = scores_of(c for c in found if c.batch < one.batch)
+            batches[asked] = _wanted(terms._replace(seeds=one.wanted), then, scores, ())
+        if Seed(one.number, one.seed) not in batches[asked]:
+            return one
+    return None
+
+
 class _Doubt(NamedTuple):
     """What is known of the front.
 

@@ -62,8 +62,11 @@ def explanation_of(reading: Reading, plan: ExplainPlan) -> Explanation:
     """
     campaign = reading.campaign
     trained = {r.number for r in reading.records if r.reference is None and r.outcome.was_trained}
-    shares = read_importances(campaign.storage_url, campaign.settings.study, trained)
-    importances = [Importance(name=name, share=share) for name, share in shares.items()]
+    settings = campaign.settings
+    shares = read_importances(campaign.storage_url, settings.study, trained, settings.seed)
+    importances = [
+        Importance(name=name, share=s.share, interval=(s.low, s.high)) for name, s in shares.items()
+    ]
     designs = plan.designs
     runs = [
         run

@@ -1,8 +1,9 @@
 """Derives every decision of a campaign anew from its records, and finds the first that differs.
 
-The order in which trials were told is recorded, and what had been told when each was asked and each
-rung was judged. So proposals, rejections, races and stops follow again, one by one, without
-training anything: what workers answered is taken from the records.
+The order in which trials were told is recorded, and what had been told when each was asked, each
+rung was judged and each design was trained again. So proposals, rejections, races, stops and
+confirmations follow again, one by one, without training anything: what workers answered is taken
+from the records.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from archsearch.campaign import policy, race
+from archsearch.campaign import confirmation, policy, race
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.judge import Judge
 from archsearch.campaign.policy import Action, SearchState
 from archsearch.campaign.proposals import Proposer
-from archsearch.records import Evaluation, TrialOutcome, TrialRecord
+from archsearch.records import Confirmation, Evaluation, TrialOutcome, TrialRecord
 from archsearch.storage import MEMORY, Store
 
 
@@ -42,34 +43,46 @@ class Replay(NamedTuple):
     Attributes:
         proposals: Drawn again.
         judgements: Made again.
+        confirmations: Asked for again.
         first: The first difference; None if there is none.
     """
 
     proposals: int
     judgements: int
+    confirmations: int
     first: Difference | None
 
 
-def replay(campaign: Campaign, records: Sequence[TrialRecord]) -> Replay:
-    """Follows a campaign's trials in the order of their numbers.
+def replay(
+    campaign: Campaign,
+    records: Sequence[TrialRecord],
+    confirmations: Sequence[Confirmation] = (),
+) -> Replay:
+    """Follows the references, a campaign's trials by their numbers, and its confirmations.
 
     Args:
         campaign: The campaign; it is only read.
         records: All of its records. Trials that were never told are left out.
+        confirmations: All of them; older ones do not say what they followed from.
     """
-    store = Store(MEMORY, "replay", objectives=campaign.objectives, create=True)
+    references = [r for r in records if r.reference is not None]
     told = sorted(
         (r for r in records if r.reference is None and r.told_order is not None),
         key=lambda r: r.told_order or 0,
     )
-    asked = _unbroken(sorted(told, key=lambda r: r.number))
     judge = Judge(campaign)
-    for record in (*(r for r in records if r.reference is not None), *told):
+    for record in (*references, *told):
         judge.learn(record)
+    proposals = judgements = 0
+    for reference in references:
+        found = _judged(judge, reference)
+        if found is not None:
+            return Replay(proposals, judgements, 0, found)
+        judgements += len(reference.judgements)
+    store = Store(MEMORY, "replay", objectives=campaign.objectives, create=True)
     proposer = Proposer(campaign, store, ())
     waiting = list(reversed(told))
-    judgements = 0
-    for place, record in enumerate(asked):
+    for record in _unbroken(sorted(told, key=lambda r: r.number)):
         while waiting and (waiting[-1].told_order or 0) <= record.known:
             _tell(store, proposer, waiting.pop())
         found = (
@@ -78,9 +91,22 @@ def replay(campaign: Campaign, records: Sequence[TrialRecord]) -> Replay:
             or _judged(judge, record)
         )
         if found is not None:
-            return Replay(place, judgements, found)
+            return Replay(proposals, judgements, 0, found)
+        proposals += 1
         judgements += len(record.judgements)
-    return Replay(len(asked), judgements, None)
+    found = _confirmed(campaign, records, confirmations)
+    followed = sum(c.known is not None for c in confirmations) if found is None else 0
+    return Replay(proposals, judgements, followed, found)
+
+
+def _confirmed(
+    campaign: Campaign, records: Sequence[TrialRecord], confirmations: Sequence[Confirmation]
+) -> Difference | None:
+    stray = confirmation.stray(confirmation.terms_of(campaign), records, confirmations)
+    if stray is None:
+        return None
+    decision = f"batch {stray.batch} of the confirmation"
+    return Difference(stray.number, decision, f"fresh seed {stray.seed + 1}", "not asked for")
 
 
 def _unbroken(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -232,12 +232,14 @@ def _taken(row: EditRow, words: dict[str, str]) -> str:
 
 def _print_importances(found: Explanation) -> None:
     from archsearch.cli import render
-    from archsearch.cli._text import Column, share
+    from archsearch.cli._text import Column
 
     if not found.importances:
         return
-    rows = [(i.name, share(i.share)) for i in found.importances if i.share >= 0.005]
-    columns = [Column("parameter", text=True), Column("importance")]
+    rows = [
+        (i.name, _share_text(i.share, i.interval)) for i in found.importances if i.share >= 0.005
+    ]
+    columns = [Column("parameter", text=True), Column("importance", text=True)]
     render.print_table(
         columns, rows, title="what decides who comes near the front (conditional PED-ANOVA)"
     )

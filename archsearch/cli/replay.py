@@ -6,7 +6,7 @@ from archsearch.cli._options import AsJson, Directory
 
 
 def replay(directory: Directory, as_json: AsJson = False) -> None:
-    """Derive every proposal, race and stop of a campaign again, and show the first that differs."""
+    """Derive each decision of a campaign from its records again; show the first that differs."""
     from archsearch.campaign.config import check_versions
     from archsearch.campaign.reading import read
     from archsearch.campaign.replay import replay as derive
@@ -17,14 +17,15 @@ def replay(directory: Directory, as_json: AsJson = False) -> None:
     reading = read(directory)
     for warning in check_versions(reading.campaign.settings):
         warn(warning)
-    found = derive(reading.campaign, reading.records)
+    found = derive(reading.campaign, reading.records, reading.confirmations)
     first = found.first
     if as_json:
         plain = None if first is None else first._asdict()
         render.print_json({**found._asdict(), "first": plain})
     else:
         render.print_line(
-            f"{found.proposals:,} proposals and {found.judgements:,} judgements follow again"
+            f"{found.proposals:,} proposals, {found.judgements:,} judgements and"
+            f" {found.confirmations:,} confirmations follow again"
         )
     if first is not None:
         raise GoalNotMetError(

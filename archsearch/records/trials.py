@@ -167,6 +167,8 @@ class Confirmation(Record):
         number: The trial's; references count down from -1.
         reference: The reference's name, or None for a searched design.
         batch: Which batch of seeds it belongs to, from 1; a batch is decided by those before it.
+        known: Trials told when it was asked for: the highest ``told_order``; None in older ones.
+        wanted: Fresh seeds that each design was to get then; None in older ones.
         evaluation: The whole run, from its first step to its end.
         attempts: Requests sent, retries included.
     """
@@ -175,6 +177,8 @@ class Confirmation(Record):
     number: int
     reference: str | None = None
     batch: int = Field(ge=1)
+    known: int | None = None
+    wanted: int | None = None
     evaluation: Evaluation
     attempts: int = 1
     finished_at: str = ""

@@ -7,7 +7,7 @@ import itertools
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from archsearch.campaign.dispatch import WorkerSettings
 from archsearch.campaign.front import front_of
 from archsearch.campaign.launch import work
 from archsearch.campaign.progress import Ending, EndKind, Stop
+from archsearch.campaign.replay import Replay, replay
 from archsearch.campaign.rungs import run_directory
 from archsearch.evaluate import evaluate
 from archsearch.execution.base import Answer
@@ -123,6 +124,13 @@ def lasting(campaign: Campaign, *, in_order: bool = True) -> list[dict[str, Any]
     if not in_order:
         found.sort(key=lambda c: (c["batch"], c["number"], c["evaluation"]["seed"]["run"]))
     return found
+
+
+def replayed(campaign: Campaign, confirmations: Sequence[Confirmation] | None = None) -> Replay:
+    records = list(records_of(campaign).values())
+    return replay(
+        campaign, records, confirmations_of(campaign) if confirmations is None else confirmations
+    )
 
 
 @pytest.fixture(scope="module")
@@ -536,6 +544,8 @@ def test_a_longer_search_confirms_what_is_new(campaign: Campaign) -> None:
     # the live display knew the confirmed scores from the first trial on
     assert observer.snapshots[0].front is not None
     assert any(row.confirmed for row in observer.snapshots[0].front.references)
+    found = replayed(campaign)
+    assert (found.confirmations, found.first) == (len(confirmations_of(campaign)), None)
 
 
 def test_a_finished_session_leaves_nothing_to_do(calm: Campaign) -> None:
@@ -567,6 +577,34 @@ def test_an_unfinished_search_may_be_confirmed_and_go_on(tmp_path: Path, calm: C
     assert {c.number for c in confirmations_of(calm)} >= {
         row.number for row in front(campaign).members
     }
+    assert replayed(campaign).first is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"known": 0}, id="known before there was a trial"),
+        pytest.param({"wanted": 1}, id="more seeds than were wanted"),
+        pytest.param({"number": 5}, id="of a design far from the front"),
+    ],
+)
+def test_a_fresh_seed_that_does_not_follow_is_found(
+    campaign: Campaign, changes: dict[str, int]
+) -> None:
+    session(campaign, create=False)
+    confirmations = confirmations_of(campaign)
+    index, victim = next(
+        (i, c) for i, c in enumerate(confirmations) if c.number >= 0 and c.seed == 2
+    )
+    confirmations[index] = victim.model_copy(update=changes)
+    first = replayed(campaign, confirmations).first
+    assert first is not None
+    assert (first.trial, first.decision) == (
+        confirmations[index].number,
+        f"batch {victim.batch} of the confirmation",
+    )
+    older = {"known": None, "wanted": None}
+    assert replayed(campaign, [c.model_copy(update=older) for c in confirmations]).first is None
 
 
 def test_readers_make_no_study(campaign: Campaign) -> None:

@@ -560,8 +560,12 @@ def test_importance_finds_the_parameter_that_decides(tmp_path: Path) -> None:
     before = (tmp_path / "s.db").read_bytes()
     found = read_importances(url, "s", range(200))
     assert next(iter(found)) == "mixer"
-    assert found["mixer"] > 0.5
-    assert sum(found.values()) == pytest.approx(1)
+    assert found["mixer"].share > 0.5
+    assert sum(s.share for s in found.values()) == pytest.approx(1)
+    assert all(0 <= s.low <= s.share <= s.high <= 1 for s in found.values())
+    assert found["mixer"].low > 0.1 > max(s.low for key, s in found.items() if key != "mixer")
+    assert read_importances(url, "s", range(200)) == found
+    assert read_importances(url, "s", range(200), seed=1) != found
     assert (tmp_path / "s.db").read_bytes() == before
     assert read_importances(url, "s", range(LEAST_TRIALS - 1)) == {}
     with pytest.raises(StoreError, match="holds no study called 'other'"):

@@ -35,7 +35,7 @@ def test_everything_follows_again(done: tuple[Campaign, list[TrialRecord]]) -> N
     found = replay(campaign, records)
     assert found.first is None
     assert found.proposals == sum(r.reference is None for r in records)
-    assert found.judgements == sum(len(r.judgements) for r in records if r.reference is None)
+    assert found.judgements == sum(len(r.judgements) for r in records)
     assert found.judgements > 14
 
 
@@ -64,6 +64,16 @@ def test_another_judgement_is_found(done: tuple[Campaign, list[TrialRecord]]) ->
     assert found is not None
     assert found.trial == victim.number
     assert found.decision == "judgements"
+
+
+def test_a_judgement_of_a_reference_is_derived_too(
+    done: tuple[Campaign, list[TrialRecord]],
+) -> None:
+    campaign, records = done
+    victim = next(r for r in records if r.reference is not None)
+    found = replay(campaign, changed(records, victim.number, accuracy=0.123)).first
+    assert found is not None
+    assert (found.trial, found.decision) == (victim.number, "accuracy")
 
 
 def test_another_choice_among_the_runs_is_found(

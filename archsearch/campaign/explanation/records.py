@@ -106,10 +106,12 @@ class Importance(Record):
 
     Attributes:
         share: Of the importance of all parameters.
+        interval: Its 95 % interval, by a bootstrap over the trials.
     """
 
     name: str
     share: float
+    interval: tuple[float, float]
 
 
 class Motif(Record):
