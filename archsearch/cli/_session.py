@@ -117,11 +117,19 @@ def launch_options(
     return LaunchOptions(executor, options, device)
 
 
+UNTIMED = (
+    "--time-budget: the campaign is 'deterministic', and what a time allows differs from run to"
+    " run; give --trials"
+)
+"""Why a deterministic campaign gets no other budget."""
+
+
 def settings(file: CampaignFile, **overrides: object) -> Settings:
     """Settings of a new campaign, the command line's words first.
 
     Raises:
-        InputError: A sampler, a stopping rule or a choice of references is not known.
+        InputError: A sampler, a stopping rule or a choice of references is not known, or a
+            deterministic campaign is given a time.
     """
     problems = []
     for option, known in (
@@ -136,6 +144,8 @@ def settings(file: CampaignFile, **overrides: object) -> Settings:
                 f"{flag}: got '{given}'; must be one of {', '.join(known)}"
                 f"{suggestion(str(given), known)}"
             )
+    if overrides.get("time_budget_minutes") is not None and file.search.deterministic:
+        problems.append(UNTIMED)
     storage = overrides.get("storage")
     if storage is not None:
         problems += [f"--storage: {problem}" for problem in url_problems(str(storage))]

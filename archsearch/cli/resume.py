@@ -34,8 +34,11 @@ def resume(
 ) -> None:
     """Continue a campaign: finished trials stay, running ones are taken up again."""
     from archsearch.cli import _session
+    from archsearch.errors import InputError
 
     campaign = _session.reopened(directory)
+    if time_budget is not None and campaign.settings.lag is not None:
+        raise InputError(_session.UNTIMED)
     how = _session.launch_options(
         executor=executor,
         workers=workers,

@@ -16,6 +16,7 @@ from archsearch.cli import COMMANDS, app, main
 from archsearch.cli._session import launch_options
 from archsearch.errors import InputError
 from tests.conftest import ROOT
+from tests.helpers import new_campaign, tiny_text
 
 from .conftest import Ran
 
@@ -99,6 +100,19 @@ def test_bad_input_is_one_line_and_exit_2(cli: Cli, arguments: list[str], messag
     assert message in ran.err
     assert ran.err.count("\n") == 1
     assert "\x1b" not in ran.err
+
+
+def test_a_deterministic_campaign_gets_no_budget_of_time(cli: Cli, tmp_path: Path) -> None:
+    text = tiny_text("random", 8).replace("confirm_seeds: 0", "deterministic: true")
+    campaign = new_campaign(tmp_path / "c", text)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(text)
+    for command in (("run", file, "--dry-run"), ("resume", campaign.directory)):
+        ran = cli(*map(str, command), "--time-budget", "5")
+        assert (ran.code, ran.out) == (2, "")
+        assert "--time-budget: the campaign is 'deterministic'" in ran.err
+        assert ran.err.count("\n") == 1
+    assert not campaign.has_begun
 
 
 def test_every_problem_has_its_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
