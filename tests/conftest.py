@@ -13,6 +13,7 @@ hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("ci")
 
 ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "results" / "conv_attention_hybrid-002"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # a shell's background job ignores Ctrl-C, and so would the commands that are interrupted here

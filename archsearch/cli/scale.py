@@ -260,8 +260,8 @@ def _show_lengths(which: str, rows: list[dict[str, int]]) -> None:
     from archsearch.cli._text import Column, human, ratio
 
     render.print_table(
-        [Column("N"), Column("FLOPs"), Column("full attention"), Column("ratio"), Column("state"),
-         Column("its state", rank=1)],
+        [Column(f"N, {which}"), Column("FLOPs"), Column("full attention"), Column("ratio"),
+         Column("state"), Column("its state", rank=1)],
         [
             (
                 f"{row['length']:,}",
@@ -273,5 +273,5 @@ def _show_lengths(which: str, rows: list[dict[str, int]]) -> None:
             )
             for row in rows
         ],
-        title=f"{which}, beside full attention of its width and depth",
+        title="beside full attention of its width and depth",
     )  # fmt: skip

@@ -102,6 +102,7 @@ class Chart {
     this.x = scale(x, [this.margin.left, width - this.margin.right], xLog);
     this.y = scale(y, [height - this.margin.bottom, this.margin.top]);
     this.right = width - this.margin.right;
+    this.texts = [];
     this.node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
     const floor = height - this.margin.bottom;
     for (const v of this.x.ticks)
@@ -150,8 +151,15 @@ class Chart {
     return shape;
   }
 
-  text(x, y, words, attributes) {
-    this.node.append(svg("text", { x: this.x(x), y: this.y(y), ...attributes }, words));
+  // A text that would lie on an earlier one moves on, away from its point.
+  text(x, y, words, { dx = 0, dy = 0, "text-anchor": anchor = "start", ...rest }) {
+    const wide = 7 * words.length;
+    const left = this.x(x) + dx - { start: 0, middle: wide / 2, end: wide }[anchor];
+    let base = this.y(y) + dy;
+    const meets = (t) => left < t.left + t.wide && t.left < left + wide && Math.abs(base - t.base) < 12;
+    while (this.texts.some(meets)) base += dy > 0 ? 12 : -12;
+    this.texts.push({ left, wide, base });
+    this.node.append(svg("text", { x: this.x(x) + dx, y: base, "text-anchor": anchor, ...rest }, words));
   }
 }
 

@@ -35,7 +35,10 @@ function about_row(row) {
 // overview
 
 function overview() {
-  const best = members.reduce((a, b) => (a && a.accuracy >= b.accuracy ? a : b), null);
+  // the cheapest of those that show the same accuracy
+  const top = Math.max(...members.map((m) => m.accuracy));
+  const best = members.filter((m) => accuracy(m.accuracy) === accuracy(top))
+    .reduce((a, b) => (a && a.cost <= b.cost ? a : b), null);
   const last = facts.hypervolume.at(-1);
   const spent = Object.values(facts.spent.by_outcome).reduce((sum, one) => sum + one.seconds, 0);
   const stops = facts.decisions.wrongful_stops;

@@ -35,12 +35,11 @@ from archsearch.storage import SQLITE_FILE, Store, read_records
 from archsearch.storage import dashboard as storage_dashboard
 from archsearch.storage import read as storage_read
 from tests.campaign.test_sessions import MAIN
-from tests.conftest import ROOT
+from tests.conftest import PUBLISHED
 
 from .conftest import Ran, build, reference_records, trial_records
 
 Cli = Callable[..., Ran]
-PUBLISHED = ROOT / "results" / "conv_attention_hybrid-001"
 
 
 class Served:

@@ -21,12 +21,11 @@ from archsearch.errors import InputError
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Front
 from archsearch.space import loads
-from tests.conftest import ROOT
+from tests.conftest import PUBLISHED
 
 from .conftest import CAMPAIGN, Ran, reference_records, trial_records
 
 Cli = Callable[..., Ran]
-PUBLISHED = ROOT / "results" / "conv_attention_hybrid-001"
 AXES = (OBJECTIVES["accuracy"], OBJECTIVES["flops"])
 
 

@@ -16,10 +16,9 @@ import archsearch
 from archsearch.campaign.reading import Reading
 from archsearch.report import page_of
 from archsearch.report.facts import facts_of
-from tests.conftest import ROOT
+from tests.conftest import PUBLISHED
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob("*/front.json"))
 
 # the gate installs one, and fails without
 pytestmark = pytest.mark.skipif(
@@ -133,7 +132,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 def test_the_published_campaign_in_a_browser(browser: Browser, tmp_path: Path) -> None:
-    reading = archsearch.open_campaign(PUBLISHED[0])
+    reading = archsearch.open_campaign(PUBLISHED)
     path = tmp_path / "report.html"
     path.write_text(page_of(reading))
     browser.open(path)
@@ -185,9 +184,47 @@ def test_windows_of_rates_are_drawn(browser: Browser, race: Reading, tmp_path: P
     assert browser.complaints == []
 
 
+TEXTS_THAT_MEET = """
+[...document.querySelectorAll("svg")].flatMap((chart) => {
+  const texts = [...chart.querySelectorAll("text")]
+    .map((t) => [t.textContent, t.getBoundingClientRect()]);
+  return texts.flatMap(([word, a], i) => texts.slice(i + 1)
+    .filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4)
+    .map(([other]) => `${word} on ${other}`));
+})
+"""
+
+
+def test_texts_of_a_chart_do_not_lie_on_one_another(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(page_of(archsearch.open_campaign(PUBLISHED)))
+    browser.open(path)
+    for button in range(int(browser.run("document.querySelectorAll('#members button').length"))):
+        browser.run(f"document.querySelectorAll('#members button')[{button}].click()")
+        assert browser.run(TEXTS_THAT_MEET) == []
+
+
+def test_the_design_of_a_member_is_in_sight(browser: Browser, tmp_path: Path) -> None:
+    """At the width of a laptop's window: a table that scrolls would hide its last column."""
+    path = tmp_path / "report.html"
+    path.write_text(page_of(archsearch.open_campaign(PUBLISHED)))
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=1280,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    browser.open(path)
+    last = "document.querySelector('#members td:last-child').getBoundingClientRect()"
+    frame = "document.querySelector('#members').parentElement.getBoundingClientRect()"
+    assert browser.run(f"{last}.right <= {frame}.right + 1")
+
+
 def test_complaints_are_heard(browser: Browser, tmp_path: Path) -> None:
     """The guard of the test above: a page that throws, and one that asks for something."""
-    page = page_of(archsearch.open_campaign(PUBLISHED[0]))
+    page = page_of(archsearch.open_campaign(PUBLISHED))
     path = tmp_path / "report.html"
     path.write_text(page.replace("<main></main>", '<main></main><img src="nothing.png">'))
     browser.open(path)

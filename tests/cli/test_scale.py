@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from archsearch.canonical import canonicalise
 from archsearch.exporters import exporters, load, read, write
-from tests.conftest import ROOT
+from tests.conftest import PUBLISHED
 from tests.exporters.foreign import block, part
 from tests.exporters.test_pytorch import described as described_as
 
@@ -21,7 +22,7 @@ Cli = Callable[..., Ran]
 
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
-    source = ROOT / "results" / "conv_attention_hybrid-001" / "exports" / "trial-71.yaml"
+    source = PUBLISHED / "exports" / "trial-13.yaml"
     path = tmp_path / "small.yaml"
     path.write_text(source.read_text())
     return path
@@ -31,8 +32,10 @@ def test_the_command_shows_and_writes(cli: Cli, exported: Path, tmp_path: Path) 
     out = tmp_path / "large.yaml"
     ran = cli("scale", exported, "--params", "350e6", "--vocab-size", "50304", "--out", out)
     assert (ran.code, ran.err) == (0, "")
-    assert "21 x (short_conv > learned_selection(cap=128, num_heads=32))" in ran.out
+    assert "20 x (base_conv > learned_selection(cap=256, num_heads=58))" in ran.out
     assert "131,072" in ran.out
+    # as a pipe has them: no titles
+    assert re.findall(r"N, \w+", ran.out) == ["N, before", "N, after"]
     assert "too large to be rebuilt" in ran.out
     file = read(out)
     assert file.price is not None
@@ -44,7 +47,7 @@ def test_the_command_shows_and_writes(cli: Cli, exported: Path, tmp_path: Path) 
     python = tmp_path / "wide.py"
     command = "--depth", "2", "--width", "128", "--format", "pytorch", "--out", python
     assert cli("scale", exported, *command).code == 0
-    assert "num_heads=2" in python.read_text()
+    assert "num_heads=4" in python.read_text()
 
 
 def test_a_longer_network_is_built_priced_and_verified(
