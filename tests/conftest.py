@@ -14,6 +14,9 @@ hypothesis.settings.load_profile("ci")
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results" / "conv_attention_hybrid-002"
+OLDER = ROOT / "tests" / "older_campaign"
+"""Of 0.1.0: one rate a design, no order of telling, nothing confirmed. It is to stay readable."""
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # a shell's background job ignores Ctrl-C, and so would the commands that are interrupted here

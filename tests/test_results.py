@@ -24,12 +24,13 @@ from archsearch.protocol import TrainingConfig
 from archsearch.records import TrialOutcome, TrialRecord
 from archsearch.space import load
 from archsearch.storage import read_records
+from tests.conftest import OLDER
 
 RESULTS = Path(__file__).parents[1] / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/front.json"))
 
 
-@pytest.fixture(params=PUBLISHED, ids=lambda p: p.name)
+@pytest.fixture(params=[*PUBLISHED, OLDER], ids=lambda p: p.name)
 def campaign(request: pytest.FixtureRequest) -> Campaign:
     return Campaign.open(request.param)
 

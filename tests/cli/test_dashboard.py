@@ -35,7 +35,7 @@ from archsearch.storage import SQLITE_FILE, Store, read_records
 from archsearch.storage import dashboard as storage_dashboard
 from archsearch.storage import read as storage_read
 from tests.campaign.test_sessions import MAIN
-from tests.conftest import PUBLISHED
+from tests.conftest import OLDER, PUBLISHED
 
 from .conftest import Ran, build, reference_records, trial_records
 
@@ -120,9 +120,9 @@ def _parsed(text: str) -> Any:
         return text
 
 
-@pytest.mark.parametrize("which", ["published", "fresh"])
+@pytest.mark.parametrize("which", ["published", "older", "fresh"])
 def test_the_study_is_served(which: str, campaign: Path, tmp_path: Path) -> None:
-    folder = PUBLISHED if which == "published" else campaign
+    folder = {"published": PUBLISHED, "older": OLDER, "fresh": campaign}[which]
     before = contents(folder)
     reading = archsearch.open_campaign(folder)
     records = {r.number: r for r in reading.records if r.reference is None}

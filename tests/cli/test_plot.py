@@ -21,7 +21,7 @@ from archsearch.errors import InputError
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Front
 from archsearch.space import loads
-from tests.conftest import PUBLISHED
+from tests.conftest import OLDER, PUBLISHED
 
 from .conftest import CAMPAIGN, Ran, reference_records, trial_records
 
@@ -109,8 +109,9 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path, name: str) -> None:
         (_front(), (COLUMN, 3.1), ""),
         (_crowded(14), (COLUMN, 3.1), ""),
         (archsearch.open_campaign(PUBLISHED).front, (COLUMN, 2.4), ""),
+        (archsearch.open_campaign(OLDER).front, (COLUMN, 2.4), ""),
     ],
-    ids=["usual", "crowded", "column", "crowded column", "low column"],
+    ids=["usual", "crowded", "column", "crowded column", "low column", "older"],
 )
 def test_labels_overlap_neither_each_other_nor_the_border(
     front: Front, inches: tuple[float, float], title: str

@@ -16,7 +16,7 @@ import archsearch
 from archsearch.campaign.reading import Reading
 from archsearch.report import page_of
 from archsearch.report.facts import facts_of
-from tests.conftest import PUBLISHED
+from tests.conftest import OLDER, PUBLISHED
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -131,8 +131,9 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     made.close()
 
 
-def test_the_published_campaign_in_a_browser(browser: Browser, tmp_path: Path) -> None:
-    reading = archsearch.open_campaign(PUBLISHED)
+@pytest.mark.parametrize("folder", [PUBLISHED, OLDER], ids=lambda p: p.name)
+def test_a_recorded_campaign_in_a_browser(folder: Path, browser: Browser, tmp_path: Path) -> None:
+    reading = archsearch.open_campaign(folder)
     path = tmp_path / "report.html"
     path.write_text(page_of(reading))
     browser.open(path)

@@ -17,7 +17,7 @@ from archsearch.campaign.reading import Reading
 from archsearch.cli import _figure_file, _static
 from archsearch.cli._static import formats_of, write_figures
 from archsearch.errors import InputError
-from tests.conftest import PUBLISHED
+from tests.conftest import OLDER, PUBLISHED
 
 from .conftest import Ran
 
@@ -122,11 +122,12 @@ def shown_texts(figure: Figure) -> list[Text]:
     return [text for text in texts if text.get_text().strip() and text.get_visible()]
 
 
-@pytest.mark.parametrize("which", ["published", "race"])
+@pytest.mark.parametrize("which", ["published", "older", "race"])
 def test_texts_overlap_neither_each_other_nor_the_border(
     which: str, race: Reading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading = archsearch.open_campaign(PUBLISHED) if which == "published" else race
+    folders = {"published": PUBLISHED, "older": OLDER}
+    reading = archsearch.open_campaign(folders[which]) if which in folders else race
     drawn: list[str] = []
 
     def look(figure: Figure, path: Path) -> None:
@@ -146,7 +147,7 @@ def test_texts_overlap_neither_each_other_nor_the_border(
 
     monkeypatch.setattr(_figure_file, "_save", look)
     write_figures(reading, tmp_path / "f", ("png",))
-    assert set(drawn) == {*FIGURES, "rates"}
+    assert set(drawn) == (FIGURES if which == "older" else {*FIGURES, "rates"})
 
 
 def test_windows_are_where_rates_work(race: Reading) -> None:
