@@ -171,7 +171,7 @@ def _print_member(member: MemberRow) -> None:
             accuracy(row.accuracy),
             _signed(row.change),
             "" if row.low is None else f"{_signed(row.low)} to {_signed(row.high)}",
-            _signed(None if row.per_tenth is None else 0.0 - row.per_tenth),
+            _signed(row.per_tenth) + _bracketed(row.per_tenth_interval),
             str(row.seeds),
             row.effect.value,
         )
@@ -187,6 +187,10 @@ def _print_member(member: MemberRow) -> None:
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
+
+
+def _bracketed(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({_signed(interval[0])} to {_signed(interval[1])})"
 
 
 _NEEDED = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -65,6 +66,8 @@ def _about(reading: Reading, front: Front) -> dict[str, Any]:
         "study": settings.study,
         "created_at": settings.created_at,
         "command": settings.command,
+        # where the campaign lies is the reader's affair: commands are for the folder above it
+        "directory": shlex.quote(campaign.directory.resolve().name),
         "seed": settings.seed,
         "sampler": settings.sampler,
         "stopping": settings.stopping,

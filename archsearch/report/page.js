@@ -322,7 +322,7 @@ function protocol() {
       ...line("begun", about.created_at)),
     html("h3", {}, "To repeat it"),
     html("pre", {}, [about.command || "archsearch run SPACE.yaml",
-      ...members.map((m) => `archsearch export DIR --trial ${m.number} && archsearch train DIR/exports/trial-${m.number}.yaml   # ${m.design}`)].join("\n")));
+      ...members.map((m) => `archsearch export ${about.directory} --trial ${m.number} && archsearch train ${about.directory}/exports/trial-${m.number}.yaml   # ${m.design}`)].join("\n")));
 }
 
 document.body.append(tip);

@@ -484,7 +484,13 @@ def test_what_is_needed_is_found_and_the_study_left_alone(campaign: Path) -> Non
             assert row.high is not None
             assert row.low <= row.change <= row.high
             if lost and row.flops_ratio < 0.9:
-                assert row.per_tenth == pytest.approx(0.03 * lost / (1 - row.flops_ratio), rel=0.1)
+                saved = 1 - row.flops_ratio
+                assert row.per_tenth == pytest.approx(-0.03 * lost / saved, rel=0.1)
+                assert row.per_tenth_interval == pytest.approx(
+                    (row.low / (10 * saved), row.high / (10 * saved))
+                )
+            if row.flops_ratio >= 1:
+                assert row.per_tenth is row.per_tenth_interval is None
     assert hashlib.sha256((campaign / "study.db").read_bytes()).hexdigest() == before
 
 

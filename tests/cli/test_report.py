@@ -111,13 +111,14 @@ def test_what_stands_in_files_is_text(tmp_path: Path) -> None:
     assert broken.failure is not None
     failure = broken.failure.model_copy(update={"message": EVIL})
     trials[broken.number] = broken.model_copy(update={"failure": failure})
-    made = build(tmp_path / "c", reference_records(file), trials, text=text)
+    made = build(tmp_path / "c; x", reference_records(file), trials, text=text)
     page = page_of(archsearch.open_campaign(made.directory))
     elements = Elements(page)
     assert [name for name, _ in elements.found].count("script") == 2
     assert not any(name == "img" for name, _ in elements.found)
     facts = embedded(page)
     assert facts["about"]["title"] == EVIL
+    assert facts["about"]["directory"] == "'c; x'"
     assert facts["spent"]["failures"][0][0] == f"error: {EVIL}"
 
 

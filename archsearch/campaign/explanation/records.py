@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import computed_field
 
@@ -11,6 +11,9 @@ from archsearch.architecture import Architecture
 from archsearch.campaign.explanation.edits import EditKind
 from archsearch.campaign.runs import KeptRun
 from archsearch.records.base import Record
+
+LEAST_TENTHS: Final = 0.05
+"""Of a member's FLOPs that an edit must save before accuracy is divided by what it saves."""
 
 
 class Place(NamedTuple):
@@ -77,11 +80,22 @@ class EditRow(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def per_tenth(self) -> float | None:
-        """Accuracy lost for each tenth of the member's FLOPs that the edit saves."""
-        saved = 1 - self.flops_ratio
-        if self.change is None or saved < 0.005:
-            return None
-        return -self.change / (10 * saved)
+        """Change for each tenth of the member's FLOPs that the edit saves; None if it saves none.
+
+        The price is certain, so that ``low`` and ``high`` in the same unit are its interval.
+        """
+        return self._per_tenth(self.change)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def per_tenth_interval(self) -> tuple[float, float] | None:
+        """95 % interval of ``per_tenth``; None with one seed."""
+        low, high = self._per_tenth(self.low), self._per_tenth(self.high)
+        return None if low is None or high is None else (low, high)
+
+    def _per_tenth(self, change: float | None) -> float | None:
+        tenths = 10 * (1 - self.flops_ratio)
+        return None if change is None or tenths < LEAST_TENTHS else change / tenths
 
 
 class MemberRow(Record):
