@@ -15,16 +15,19 @@ from archsearch.bench.table import load_table
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.estimates import wilson
 from archsearch.campaign.front import build_front
+from archsearch.campaign.judge import Judge
 from archsearch.campaign.references import reference_designs
+from archsearch.campaign.replay import _judged
 from archsearch.canonical import campaign_key, canonicalise, readable
 from archsearch.costs import price
 from archsearch.mixers import specs
 from archsearch.objectives import capped_accuracy
 from archsearch.protocol import TrainingConfig
-from archsearch.records import TrialOutcome, TrialRecord
+from archsearch.records import TrialOutcome, TrialRecord, VerdictKind
 from archsearch.space import load
 from archsearch.storage import read_records
 from tests.conftest import OLDER
+from tests.conftest import PUBLISHED as OF_RACES
 
 RESULTS = Path(__file__).parents[1] / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/front.json"))
@@ -41,6 +44,23 @@ def records_of(campaign: Campaign) -> list[TrialRecord]:
 
 def test_there_is_one() -> None:
     assert PUBLISHED
+
+
+@pytest.mark.parametrize("directory", PUBLISHED, ids=lambda p: p.name)
+def test_races_stops_and_scores_follow_again(directory: Path) -> None:
+    """Proposals are left out: where two promise the same, the last bit of a machine decides."""
+    campaign = Campaign.open(directory)
+    judge, records = Judge(campaign), records_of(campaign)
+    for record in sorted(records, key=lambda r: r.told_order or 0):
+        judge.learn(record)
+    assert [_judged(judge, r) for r in records] == [None] * len(records)
+
+
+def test_what_was_stopped_depends_on_the_rule() -> None:
+    """What the test above would not notice, had the campaign no stops."""
+    (record,) = [r for r in records_of(Campaign.open(OF_RACES)) if r.number == 22]
+    kinds = [v.kind for j in record.judgements for v in j.verdicts]
+    assert VerdictKind.STOPPED in kinds
 
 
 def test_records_are_priced_and_named_as_today(campaign: Campaign) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.campaign.estimates import score_of, student_quantile
+from archsearch.campaign.estimates import REPLICATES, score_of
 from archsearch.records import RunOutcome, RunVerdict, TrialRecord, VerdictKind
 
 CONFIDENCE = 0.95
@@ -29,7 +29,10 @@ class Share(NamedTuple):
 
 
 class Saving(NamedTuple):
-    """A share of the training FLOPs, with its 95 % interval over trials; None with one trial."""
+    """A share of the training FLOPs, with its 95 % interval.
+
+    There is none with one trial, or where all was trained.
+    """
 
     share: float
     low: float | None
@@ -82,26 +85,61 @@ def share(count: int, of: int) -> Share:
     return Share(count, of, float(low), float(high))
 
 
-def saving(spent: NDArray[np.float64], left: NDArray[np.float64]) -> Saving:
-    """What is left out as a share of all, with an interval for a ratio of means over trials.
+class Ended(NamedTuple):
+    """Runs that were ended for one reason.
 
-    The interval is the delta method's (Cochran 1977, section 2.11), within 0 and 1.
+    Attributes:
+        left: FLOPs that those of each trial would have taken to the end of the budget.
+        audited: Of each run that was finished all the same, the steps that it took after the
+            decision, and those that were left.
+    """
+
+    left: NDArray[np.float64]
+    audited: Sequence[tuple[int, int]]
+
+    @property
+    def needed(self) -> float:
+        """Which part of what is left such runs take; all of it where none was audited."""
+        possible = sum(whole for _, whole in self.audited)
+        return sum(taken for taken, _ in self.audited) / possible if possible else 1.0
+
+    def drawn(self, random: np.random.Generator) -> NDArray[np.float64]:
+        """``needed`` as it may be, in each replicate.
+
+        By Jeffreys' posterior of a rate, which is wide rather than narrow: parts of a whole vary
+        no more than successes and failures of the same mean.
+        """
+        count = len(self.audited)
+        hits = count * self.needed
+        return random.beta(hits + 0.5, count - hits + 0.5, size=REPLICATES)
+
+
+def saving(spent: NDArray[np.float64], *ended: Ended) -> Saving:
+    """What is left out as a share of all, with a 95 % interval.
+
+    Trials differ, by the delta method for a ratio of means (Cochran 1977, section 2.11); and which
+    part of the rest ended runs need is known by a few of them, or by none.
 
     Args:
         spent: Training FLOPs of each trial.
-        left: What each would have taken besides.
+        ended: Runs that are left out.
     """
+    left = sum((one.needed * one.left for one in ended), np.zeros(len(spent)))
     total = spent + left
-    whole = float(total.sum())
-    if not whole:
+    whole, rest = float(total.sum()), float(left.sum())
+    if not rest:
         return Saving(0.0, None, None)
-    ratio = float(left.sum()) / whole
-    if len(total) < 2:
+    ratio = rest / whole
+    if len(spent) < 2:
         return Saving(ratio, None, None)
     residuals = left - ratio * total
-    variance = float(residuals @ residuals) * len(total) / (len(total) - 1)
-    half = student_quantile(len(total) - 1) * math.sqrt(variance) / whole
-    return Saving(ratio, max(0.0, ratio - half), min(1.0, ratio + half))
+    deviation = math.sqrt(float(residuals @ residuals) * len(spent) / (len(spent) - 1)) / whole
+    random = np.random.default_rng(0)  # equal records give equal intervals
+    drawn = sum((one.drawn(random) * one.left.sum() for one in ended), np.zeros(REPLICATES))
+    shares = drawn / (spent.sum() + drawn)
+    shares += deviation * random.standard_t(len(spent) - 1, size=REPLICATES)
+    low, high = np.quantile(shares, (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2))
+    return Saving(ratio, max(0.0, min(ratio, float(low))), min(1.0, max(ratio, float(high))))
 
 
 def decisions(records: Iterable[TrialRecord], members: Collection[int], steps: int) -> Decisions:
@@ -134,16 +172,17 @@ def decisions(records: Iterable[TrialRecord], members: Collection[int], steps: i
                 elif record.scored_run is not None:
                     better = score_of(last) - score_of(record.runs[record.scored_run])
                     choices.append(better > BETTER_BY)
-    for kind, ways in audited.items():
-        left[kind] *= _needed(ways)
     spent = np.array([record.train_flops for record in told])
+    lost, stopped = (
+        Ended(left[kind], audited[kind]) for kind in (VerdictKind.LOST, VerdictKind.STOPPED)
+    )
     return Decisions(
         lost=counted[VerdictKind.LOST],
         wrong_choices=share(sum(choices), len(choices)),
         stopped=counted[VerdictKind.STOPPED],
         wrongful_stops=share(sum(stops), len(stops)),
-        saved=saving(spent, left[VerdictKind.LOST] + left[VerdictKind.STOPPED]),
-        saved_by_stops=saving(spent, left[VerdictKind.STOPPED]),
+        saved=saving(spent, lost, stopped),
+        saved_by_stops=saving(spent, stopped),
     )
 
 
@@ -152,9 +191,3 @@ def _decided(record: TrialRecord) -> Iterator[tuple[int, RunVerdict]]:
     for judgement in record.judgements:
         for verdict in judgement.verdicts:
             yield judgement.step, verdict
-
-
-def _needed(ways: Sequence[tuple[int, int]]) -> float:
-    """Which part of the steps that were left such runs take; all of them where none was seen."""
-    possible = sum(whole for _, whole in ways)
-    return sum(taken for taken, _ in ways) / possible if possible else 1.0

@@ -45,12 +45,15 @@ class Replay(NamedTuple):
         judgements: Made again.
         confirmations: Asked for again.
         first: The first difference; None if there is none.
+        left: How many trials were not followed: the first that was never told, as it is still
+            running or the campaign was ended before, and all after it.
     """
 
     proposals: int
     judgements: int
     confirmations: int
     first: Difference | None
+    left: int = 0
 
 
 def replay(
@@ -96,7 +99,8 @@ def replay(
         judgements += len(record.judgements)
     found = _confirmed(campaign, records, confirmations)
     followed = sum(c.known is not None for c in confirmations) if found is None else 0
-    return Replay(proposals, judgements, followed, found)
+    left = sum(r.reference is None for r in records) - proposals
+    return Replay(proposals, judgements, followed, found, left)
 
 
 def _confirmed(

@@ -94,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # a driver beside busy workers: threads that wait for each other make its small matrices slow
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # what a short command makes lives to its end: looking for garbage takes an eighth of its time
     collects = gc.isenabled()
     if not _LONG.intersection(given):

@@ -27,6 +27,11 @@ def replay(directory: Directory, as_json: AsJson = False) -> None:
             f"{found.proposals:,} proposals, {found.judgements:,} judgements and"
             f" {found.confirmations:,} confirmations follow again"
         )
+        if found.left:
+            render.print_line(
+                f"not followed: {found.left:,} more, from trial {found.proposals} on, which was"
+                " never told"
+            )
     if first is not None:
         raise GoalNotMetError(
             f"{directory}: trial {first.trial}: {first.decision}: recorded {first.recorded};"

@@ -1,4 +1,4 @@
-"""Gaussian process regression (Rasmussen, Williams 2006, ch. 2 and 5) on few points, numpy alone.
+"""Gaussian process regression (Rasmussen, Williams 2006, ch. 2 and 5) on few points.
 
 The kernel is Matern's with nu = 3/2 under one length for all coordinates; length and noise are the
 likeliest of a grid, mean and variance follow in closed form.
@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ def likeliest(x: Floats, y: Floats) -> Kernel:
     found, best = None, -np.inf
     for length, noise in product(LENGTHS, NOISES):
         lower = _factor(distances, length, noise)
-        white = np.linalg.solve(lower, np.column_stack([np.ones_like(y), y]))
+        white = _solved(lower, np.column_stack([np.ones_like(y), y]))
         mean = float(white[:, 0] @ white[:, 1] / (white[:, 0] @ white[:, 0]))
         rest = white[:, 1] - mean * white[:, 0]
         variance = max(float(rest @ rest) / len(y), _LEAST_VARIANCE)
@@ -71,8 +72,8 @@ def posterior(kernel: Kernel, x: Floats, y: Floats, at: Floats) -> tuple[Floats,
         Mean and standard deviation of the process, without noise, (m,) each.
     """
     lower = _factor(_distances(x, x), kernel.length, kernel.noise)
-    across = np.linalg.solve(lower, _correlation(_distances(x, at), kernel.length))
-    mean = kernel.mean + across.T @ np.linalg.solve(lower, y - kernel.mean)
+    across = _solved(lower, _correlation(_distances(x, at), kernel.length))
+    mean = kernel.mean + across.T @ _solved(lower, y - kernel.mean)
     left = np.maximum(1 - (across**2).sum(axis=0), 0.0)
     return mean, np.sqrt(kernel.variance * left)
 
@@ -82,6 +83,11 @@ def _factor(distances: Floats, length: float, noise: float) -> Floats:
     covariance = _correlation(distances, length)
     covariance[np.diag_indices_from(covariance)] += noise**2
     return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+
+
+def _solved(lower: Floats, right: Floats) -> Floats:
+    found: Floats = solve_triangular(lower, right, lower=True, check_finite=False)
+    return found
 
 
 def _correlation(distances: Floats, length: float) -> Floats:

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
+from scipy.special import ndtr
 
 from archsearch.samplers._draft import Params
 from archsearch.samplers._features import Features, features, matrix
@@ -70,13 +71,15 @@ class SurrogateSampler(StructuralSampler):
             return super()._chosen(study, trial, parents, breed, rng)
         past = seen(study)
         care = _care(len(past.unfinished(trial.number)))
-        prospects = _prospects(self._look, breed, rng, care)
-        if not prospects:
-            return {}
         cache = _designs.setdefault(study, {})
         modelled = round(care * MODELLED)
         known = _Known(past, trial.number, cache, self._look, parents, modelled)
-        best = prospects[int(np.argmax(known.gains(prospects)))] if known.told else prospects[0]
+        prospects = _prospects(self._look, breed, rng, care)
+        # whoever knows nothing looks at one: a thousand workers wait for their first design
+        found = list(prospects if known.told else islice(prospects, 1))
+        if not found:
+            return {}
+        best = found[int(np.argmax(known.gains(found)))] if known.told else found[0]
         return best.params
 
 
@@ -87,15 +90,15 @@ def _care(unfinished: int) -> float:
 
 def _prospects(
     look: Look, breed: Callable[[], Params], rng: np.random.Generator, care: float
-) -> list[Prospect]:
+) -> Iterator[Prospect]:
     """Different designs that may be trained and were not."""
-    found: dict[str, Prospect] = {}
+    keys: set[str] = set()
     bred, drawn = round(care * BRED), round(care * DRAWN)
     for i in range(bred + drawn):
         prospect = look(breed() if i < bred else {}, rng)
-        if prospect is not None and prospect.is_new:
-            found.setdefault(prospect.key, prospect)
-    return list(found.values())
+        if prospect is not None and prospect.is_new and prospect.key not in keys:
+            keys.add(prospect.key)
+            yield prospect
 
 
 class _Design(NamedTuple):
@@ -220,12 +223,9 @@ def expected_gains(mean: Floats, deviation: Floats, cost: Floats, known: Floats)
     deviation = np.maximum(deviation, 1e-9)[:, None]
     scaled = (stairs - mean[:, None]) / deviation
     density = np.exp(-(scaled**2) / 2) / math.sqrt(2 * math.pi)
-    improvement = deviation * (density + scaled * _normal(scaled))
+    improvement = deviation * (density + scaled * ndtr(scaled))
     gains: Floats = (width * improvement).sum(axis=1)
     return gains
-
-
-_normal = np.vectorize(lambda z: (1 + math.erf(z / math.sqrt(2))) / 2, otypes=[float])
 
 
 def create(seed: int, look: Look | None = None) -> SurrogateSampler:

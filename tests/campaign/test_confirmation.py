@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from archsearch.campaign.confirmation import MOST, Agenda, Seed, Terms, agenda
+from archsearch.campaign.confirmation import MOST, Agenda, Seed, Terms, agenda, stray
 from archsearch.campaign.estimates import (
     Contender,
     cell_means,
@@ -279,6 +279,10 @@ def test_a_design_that_cannot_be_trained_holds_nothing_up() -> None:
             found.append(fresh(seed, min(score, 0.97), following.batch))
     assert max(c.seed for c in found) > 2  # doubt about the others is still looked into
     assert following.reason == "1 of the designs could not be trained again"
+    known = [c.model_copy(update={"known": 99, "wanted": TERMS.seeds}) for c in found]
+    assert stray(TERMS, records, known) is None
+    invented = known[-1].model_copy(update={"number": -1, "seed": 5})
+    assert stray(TERMS, records, [*known, invented]) == invented
 
 
 CHEAP_AND_LOST = record(2, 0.6, 500)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from archsearch.campaign.decisions import decisions, saving, share
+from archsearch.campaign.decisions import Ended, decisions, saving, share
 from archsearch.records import (
     CellScore,
     CurvePoint,
@@ -108,18 +108,42 @@ def test_what_is_saved_is_what_such_runs_need() -> None:
     assert found.saved_by_stops.share == 0
 
 
-def test_the_interval_of_a_saving_holds_what_is_saved() -> None:
+@pytest.mark.parametrize("trials", [40, 300])
+@pytest.mark.parametrize("needs", [(1.0, 1.0), (0.2, 1.0)])
+def test_the_interval_of_a_saving_holds_what_is_saved(
+    trials: int, needs: tuple[float, float]
+) -> None:
+    """A third of the trials is stopped, one in ten of those is finished all the same."""
     random = np.random.default_rng(5)
-    held = 0
-    for _ in range(400):
-        spent = random.exponential(1.0, 60)
-        left = spent * random.binomial(1, 0.5, 60) * random.uniform(0, 4, 60)
-        found = saving(spent, left)
+    rest = 0.75 * float(np.mean(needs)) / 3
+    # what was finished all the same was not saved
+    true = 0.9 * rest / (2 / 3 + 0.25 / 3 + rest)
+    held = widths = 0.0
+    for _ in range(300):
+        stopped = random.random(trials) < 1 / 3
+        need = random.choice(needs, trials)
+        audited = stopped & (random.random(trials) < 0.1)
+        spent = np.where(stopped, np.where(audited, 0.25 + 0.75 * need, 0.25), 1.0)
+        left = np.where(stopped & ~audited, 0.75, 0.0)
+        ended = Ended(left, [(round(75 * part), 75) for part in need[audited]])
+        found = saving(spent, ended)
         assert found.low is not None
         assert found.high is not None
         assert 0 <= found.low <= found.share <= found.high <= 1
-        held += found.low <= 0.5 <= found.high  # 0.5 x 2 of 1 + 0.5 x 2
-    assert 0.89 <= held / 400 <= 0.98  # the data are skewed
+        held += found.low <= true <= found.high
+        widths += found.high - found.low
+    assert held / 300 >= 0.93
+    assert widths / 300 < (0.3 if trials == 40 else 0.15)
+
+
+def test_a_part_that_none_was_audited_for_is_hardly_known() -> None:
+    spent, left = np.full(50, 1.0), np.full(50, 1.0)
+    unknown, known = saving(spent, Ended(left, [])), saving(spent, Ended(left, [(75, 75)] * 20))
+    assert unknown.share == known.share == 0.5
+    assert unknown.low is not None
+    assert unknown.low < 0.05
+    assert known.low is not None
+    assert known.low > 0.45
 
 
 def test_a_front_member_is_a_wrongful_stop_only_by_the_stopped_run() -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from archsearch.campaign.config import Campaign
+from archsearch.campaign.progress import EndKind, Stop
 from archsearch.campaign.replay import replay
+from archsearch.cli import main
+from archsearch.execution.base import Answer
 from archsearch.records import Judgement, TrialOutcome, TrialRecord, VerdictKind
 from archsearch.storage import read_records
 from tests.campaign.test_racing import RACE, Unordered
@@ -37,6 +40,7 @@ def test_everything_follows_again(done: tuple[Campaign, list[TrialRecord]]) -> N
     assert found.proposals == sum(r.reference is None for r in records)
     assert found.judgements == sum(len(r.judgements) for r in records)
     assert found.judgements > 14
+    assert found.left == 0
 
 
 def test_another_proposal_is_found(done: tuple[Campaign, list[TrialRecord]]) -> None:
@@ -108,6 +112,7 @@ def test_a_trial_that_is_still_running_ends_the_replay(
     found = replay(campaign, cut)
     assert found.first is None
     assert found.proposals == 5
+    assert found.left == sum(r.reference is None for r in records) - 5
 
 
 def test_a_deterministic_campaign_has_known_what_it_had_to(tmp_path: Path) -> None:
@@ -120,3 +125,31 @@ def test_a_deterministic_campaign_has_known_what_it_had_to(tmp_path: Path) -> No
     found = replay(campaign, changed(records, 8, known=late.known + 1)).first
     assert found is not None
     assert (found.trial, found.decision) == (8, "told before it")
+
+
+def test_the_command_says_what_follows_and_what_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign = new_campaign(tmp_path / "c", RACE)
+    stop = Stop()
+
+    class Cancels(Unordered):
+        def poll(self, timeout_seconds: float) -> list[Answer]:
+            stop.cancelled = len(self.asked) > 100
+            return super().poll(timeout_seconds)
+
+    assert drive(campaign, Cancels(4, seed=1), stop=stop).kind is EndKind.CANCELLED
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    trials = {r.number: r.told_order for r in records if r.reference is None}
+    first = min(number for number, order in trials.items() if order is None)
+    assert main(["replay", str(campaign.directory)]) == 0
+    counts, rest = capsys.readouterr().out.splitlines()
+    assert counts.startswith(f"{first} proposals, ")
+    assert counts.endswith(" judgements and 0 confirmations follow again")
+    assert rest == (
+        f"not followed: {len(trials) - first} more, from trial {first} on, which was never told"
+    )
+    settings = campaign.directory / "campaign.json"
+    settings.write_text(settings.read_text().replace('"seed": 5', '"seed": 6'))
+    assert main(["replay", str(campaign.directory)]) == 3
+    assert ": trial 0: proposal: recorded {" in capsys.readouterr().err

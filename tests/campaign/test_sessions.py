@@ -140,7 +140,7 @@ def test_three_kills_with_ray_lose_nothing_that_was_told(tmp_path: Path) -> None
 @pytest.mark.ray
 @pytest.mark.slow
 def test_deterministic_campaigns_of_1_2_and_4_ray_workers_are_one(tmp_path: Path) -> None:
-    """Races, stops, confirmation and a kill with them; Ray answers in whatever order it likes."""
+    """Races, confirmation and a kill with them; Ray answers in whatever order it likes."""
     text = tiny_text("tpe", 6).replace("learning_rate: 3e-3,", "").replace("steps: 4", "steps: 16")
     text = text.replace("stopping: none", "stopping: front, deterministic: true, lag: 4")
     file = write(tmp_path, text.replace("confirm_seeds: 0", "confirm_seeds: 2"))

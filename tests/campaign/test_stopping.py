@@ -92,6 +92,36 @@ def test_nothing_is_ended_where_whatever_learns_would_be_a_member() -> None:
     assert front.stops(run(8.0, -2.0), past(*dear, (7.9, -3.0, FLOOR)))
 
 
+def curves(*runs: list[list[float]]) -> Past:
+    """Runs of one price that reached 0.8, each with its rungs, each of those with its cells."""
+    count = len(runs)
+    return Past(np.full(count, 8.0), np.array(runs), np.full(count, 0.8), FLOOR)
+
+
+def test_the_bar_is_a_low_quantile_of_those_who_came_there() -> None:
+    """0.1 of eleven runs is the second lowest."""
+    known = curves(*([[nats, nats]] for nats in range(-11, 0)))
+    assert not front.stops(run(8.0, -10.04), known)
+    assert front.stops(run(8.0, -10.06), known)
+
+
+def test_curves_are_compared_at_the_same_step() -> None:
+    """Who is where the others were at this step may come as far as they did later."""
+    known = curves(*[[[-3.0, -3.0], [-2.0, -2.0], [-1.0, -1.0]]] * 6)
+    for rung, bar in enumerate((-3.0, -2.0, -1.0)):
+        for off, stopped in ((0.0, False), (-0.1, True)):
+            candidate = Candidate(8.0, rung, 0.5, np.array([bar + off, bar + off]))
+            assert front.stops(candidate, known) is stopped
+
+
+def test_each_cell_has_a_bar_of_its_own() -> None:
+    known = curves(*[[[-1.0, -3.0]]] * 6)
+    for cells, stopped in (((-1.0, -3.0), False), ((-1.0, -3.1), True), ((-1.1, -3.0), True)):
+        assert front.stops(Candidate(8.0, 0, 0.5, np.array(cells)), known) is stopped
+    # above the other cell's bar, not above its own
+    assert front.stops(Candidate(8.0, 0, 0.5, np.array([-2.0, -3.0])), known)
+
+
 rows = st.lists(
     st.tuples(st.floats(6, 9), st.floats(-5, 0), st.one_of(st.just(np.nan), st.floats(0, 0.98))),
     min_size=1,
