@@ -66,6 +66,7 @@ def export(
         target = out / file_name(record, format_name) if out is not None and every else out
         made = export_record(campaign, record, format_name, target, weights=weights, verify=verify)
         print(made)
-    if verify and exporter.unverified:
+    unverified = [exporter.unverified] if verify and exporter.unverified else []
+    for line in (*unverified, *exporter.hints(has_weights=weights)):
         # beside the list of what was written, which programs read
-        print(exporter.unverified, file=sys.stderr)
+        print(line, file=sys.stderr)

@@ -73,6 +73,8 @@ def scale(
     as_json: AsJson = False,
 ) -> None:
     """Extrapolate a small design to a target size, and price it at lengths from 2k to 128k."""
+    import sys
+
     from archsearch.exporters import exporters, read, write
 
     exporter = exporters.get(format_name)
@@ -91,6 +93,8 @@ def scale(
     verified = _is_verified(described, verify)
     if out is not None:
         write(described, exporter, out, verify=verified)
+        for line in exporter.hints(has_weights=False):
+            print(line, file=sys.stderr)
     if as_json:
         from archsearch.cli.render import print_json
 

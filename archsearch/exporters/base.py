@@ -40,7 +40,13 @@ FOLDER_SUMS = "SHA256SUMS"
 
 
 class Source(BaseModel):
-    """Where a design comes from."""
+    """Where a design comes from.
+
+    Attributes:
+        campaign: Its name.
+        trial: The number, or the name of a reference.
+        archsearch: The version that the campaign began with.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -137,6 +143,8 @@ class Exporter(NamedTuple):
         verify: Compares what was written with the design.
         weights: Our safetensors file of a design as the format wants it.
         unverified: What ``verify`` cannot compare here, to be told to whoever exports.
+        needs: The version that an export needs to be loaded, where not every one will do.
+        unweighted: How an export without weights is loaded, where that is done otherwise.
     """
 
     suffix: str
@@ -144,6 +152,12 @@ class Exporter(NamedTuple):
     verify: Verify
     weights: Callable[[bytes, ArchitectureFile], bytes] = _as_they_are
     unverified: str = ""
+    needs: str = ""
+    unweighted: str = ""
+
+    def hints(self, *, has_weights: bool) -> list[str]:
+        """What whoever loads an export has to know, a line each."""
+        return [text for text in (self.needs, "" if has_weights else self.unweighted) if text]
 
 
 def write(

@@ -115,7 +115,14 @@ def test_what_is_compared_is_said(
     right = exporters.get("yaml")
     monkeypatch.setattr(exporters, "get", lambda _: right._replace(unverified="by halves"))
     ran = cli("scale", exported, *shape, tmp_path / "b.yaml")
-    assert ran.out.endswith("b.yaml (by halves)\n")
+    assert (ran.out.endswith("b.yaml (by halves)\n"), ran.err) == (True, "")
+    hinting = right._replace(needs="2.0 is needed", unweighted="draw them")
+    monkeypatch.setattr(exporters, "get", lambda _: hinting)
+    for more in ([], ["--json"]):
+        ran = cli("scale", exported, *shape, tmp_path / "c.yaml", *more)
+        assert ran.err == "2.0 is needed\ndraw them\n"
+    json.loads(ran.out)
+    assert cli("scale", exported, *shape[:-1]).err == ""
 
 
 @pytest.mark.parametrize(
