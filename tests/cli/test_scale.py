@@ -57,6 +57,7 @@ def test_a_longer_network_is_built_priced_and_verified(
     small = read(exported)
     design = canonicalise(small.architecture.model_copy(update={"position": "learned"}))
     described = small.model_copy(update={"architecture": design, "digest": design.digest})
+    exported.unlink()
     write(described, exporters.get("yaml"), exported, verify=False)
     assert exported.read_text() != text
     shape = "--depth", "2", "--width", "64"
