@@ -159,7 +159,7 @@ def read(path: Path) -> ArchitectureFile:
     Raises:
         InputError: The file is missing, is not such a file, or describes an impossible design.
     """
-    root, problems = compose(read_text(path))
+    root, problems = compose(read_text(path, "architecture file"))
     if problems:
         raise input_error(str(path), problems)
     data = None if root is None else root.plain()

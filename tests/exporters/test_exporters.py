@@ -163,6 +163,23 @@ def test_the_command_says_what_was_not_compared(
     assert capsys.readouterr() == (f"{out}\n", "2.0 is needed\n")
 
 
+def test_what_the_command_is_to_write_to(
+    campaign: Campaign, trained: TrialRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(campaign.directory)]
+    one = [*command, "--trial", str(trained.number), "--no-verify", "--out"]
+    assert main([*one, str(tmp_path / "d.json")]) == 0
+    assert json.loads((tmp_path / "d.json").read_text())["digest"] == trained.digest
+    capsys.readouterr()
+    for arguments, message in (
+        ([*one, str(tmp_path / "d.yaml"), "--format", "json"], "that of yaml, and json is asked"),
+        ([*command, "--all", "--out", str(tmp_path / "d.json")], "d.json: is a file; give a fold"),
+        ([*one, str(tmp_path)], f"'{tmp_path}' is a folder; give the name of a file"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_wrong_export_leaves_nothing(
     campaign: Campaign, trained: TrialRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
