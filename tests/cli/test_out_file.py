@@ -27,6 +27,7 @@ from .conftest import Ran
         ("d.v2", "huggingface", "huggingface"),
         ("d.yml", "yaml", "yaml"),
         ("d.json", "zoology", "zoology"),
+        ("d.zoology.json", "json", "json"),
     ],
 )
 def test_the_suffix_chooses_where_nothing_is_asked_for(
