@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from archsearch._version import __version__
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError
@@ -65,7 +64,7 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
         source=Source(
             campaign=campaign.settings.study,
             trial=record.reference or str(record.number),
-            archsearch=__version__,
+            archsearch=campaign.settings.versions.get("archsearch", "unknown"),
         ),
     )
 

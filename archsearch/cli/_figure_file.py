@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archsearch.errors import InputError, StoreError, suggestion
-from archsearch.files import write_atomically
+from archsearch.cli._out_file import check_file, write_file
+from archsearch.errors import InputError, suggestion
 
 if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -36,10 +36,7 @@ def check_path(path: Path) -> None:
             f"{path}: got suffix '{path.suffix}'; must be one of {', '.join(SUFFIXES)}"
             f"{suggestion(path.suffix.lower(), SUFFIXES)}"
         )
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder '{path.parent}'; make it first")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file")
+    check_file(path)
 
 
 def literal(text: str) -> str:
@@ -85,7 +82,4 @@ def _save(figure: Figure, path: Path) -> None:
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     data = io.BytesIO()
     figure.savefig(data, format=kind, metadata=metadata.get(kind))
-    try:
-        write_atomically(path, data.getvalue())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    write_file(path, data.getvalue())

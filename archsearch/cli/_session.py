@@ -306,8 +306,13 @@ def _closing_words(
     print(f"picture: {picture}")
     if front.knee is not None:
         by_number = {record.number: record for record in records}
-        path = export_record(campaign, by_number[front.knee], "yaml")
-        print(f"exported: {path} (trial {front.knee}, the knee of the front)")
+        try:
+            path = export_record(campaign, by_number[front.knee], "yaml")
+        except InputError as error:
+            # what is in the way is the user's; the campaign has ended as it should all the same
+            print(f"not exported: {error}")
+        else:
+            print(f"exported: {path} (trial {front.knee}, the knee of the front)")
     print(f"inspect: archsearch front {campaign.directory}")
 
 

@@ -19,9 +19,13 @@ def export(
     trial: Annotated[int | None, typer.Option(help="A trial by its number.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every member of the front.")] = False,
     format_name: Annotated[
-        str,
-        typer.Option("--format", help="yaml, json, pytorch, huggingface, fla, zoology or bibtex."),
-    ] = "yaml",
+        str | None,
+        typer.Option(
+            "--format",
+            help="yaml, json, pytorch, huggingface, fla, zoology or bibtex; by default what the"
+            " suffix of --out says, else yaml.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="File to write (folder with --all); by default DIR/exports/..."),
@@ -39,13 +43,17 @@ def export(
     from archsearch.campaign.config import Campaign
     from archsearch.campaign.exports import export_record, file_name, picked
     from archsearch.campaign.front import front_of
+    from archsearch.cli._out_file import check_folder, export_format
     from archsearch.errors import InputError
     from archsearch.exporters import exporters
     from archsearch.storage import read_confirmations, read_records
 
-    exporter = exporters.get(format_name)
     if sum((pick is not None, trial is not None, every)) > 1:
         raise InputError("--pick, --trial and --all exclude each other; give one")
+    if every and out is not None:
+        check_folder(out)
+    format_name = export_format(None if every else out, format_name)
+    exporter = exporters.get(format_name)
     campaign = Campaign.open(directory)
     records = read_records(campaign.storage_url, campaign.settings.study)
     confirmations = read_confirmations(campaign.storage_url, campaign.settings.study)
@@ -66,6 +74,7 @@ def export(
         target = out / file_name(record, format_name) if out is not None and every else out
         made = export_record(campaign, record, format_name, target, weights=weights, verify=verify)
         print(made)
-    if verify and exporter.unverified:
+    unverified = [exporter.unverified] if verify and exporter.unverified else []
+    for line in (*unverified, *exporter.hints(has_weights=weights)):
         # beside the list of what was written, which programs read
-        print(exporter.unverified, file=sys.stderr)
+        print(line, file=sys.stderr)

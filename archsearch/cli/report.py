@@ -26,14 +26,15 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: front, curves, capacity, growth, time, decisions."""
     from archsearch.campaign.reading import read
-    from archsearch.errors import InputError, StoreError
-    from archsearch.files import write_atomically
+    from archsearch.cli._out_file import check_file, check_folder, write_file
+    from archsearch.errors import InputError
 
     if static is not None:
         from archsearch.cli._static import FORMATS, formats_of, write_figures
 
         if out is not None:
             raise InputError("--out is the page's and --static is the figures'; give one")
+        check_folder(static)
         kinds = FORMATS if formats is None else formats_of(formats)
         for written in write_figures(read(directory), static, kinds):
             print(written)
@@ -45,9 +46,7 @@ def report(
     path = out or directory / "report.html"
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out: got '{path}'; must end in .html")
-    page = page_of(read(directory))
-    try:
-        write_atomically(path, page)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    reading = read(directory)
+    check_file(path)
+    write_file(path, page_of(reading))
     print(path)

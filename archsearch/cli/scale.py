@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,12 +56,13 @@ def scale(
         Path | None, typer.Option(help="Also write the large design, without weights.")
     ] = None,
     format_name: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
-            help="Its format: yaml, json, pytorch, huggingface, fla, zoology or bibtex.",
+            help="Its format: yaml, json, pytorch, huggingface, fla, zoology or bibtex; by default"
+            " what the suffix of --out says, else yaml.",
         ),
-    ] = "yaml",
+    ] = None,
     verify: Annotated[
         bool | None,
         typer.Option(
@@ -73,9 +75,12 @@ def scale(
     as_json: AsJson = False,
 ) -> None:
     """Extrapolate a small design to a target size, and price it at lengths from 2k to 128k."""
+    import sys
+
+    from archsearch.cli._out_file import export_format
     from archsearch.exporters import exporters, read, write
 
-    exporter = exporters.get(format_name)
+    exporter = exporters.get(export_format(out, format_name))
     small = read(file)
     length = small.task.longest_test_length
     built_length = _built_length(small, max_length)
@@ -91,6 +96,8 @@ def scale(
     verified = _is_verified(described, verify)
     if out is not None:
         write(described, exporter, out, verify=verified)
+        for line in exporter.hints(has_weights=False):
+            print(line, file=sys.stderr)
     if as_json:
         from archsearch.cli.render import print_json
 
@@ -139,6 +146,10 @@ def _scaled(
 ) -> Architecture:
     from archsearch import scaling
     from archsearch.errors import InputError, suggestion
+
+    for option, target in (("--params", params), ("--flops", flops)):
+        if target is not None and not math.isfinite(target):
+            raise InputError(f"{option}: got {target}; must be a finite number, such as 350e6")
 
     chosen = next((known for known in scaling.METHODS if known == method), None)
     if chosen is None:

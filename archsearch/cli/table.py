@@ -9,11 +9,22 @@ import typer
 
 from archsearch.cli._options import Directory
 
+_SUFFIXES = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+
 
 def table(
     directory: Directory,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Comma-separated values (default).")
+        bool,
+        typer.Option(
+            "--csv", help="Comma-separated values; usual, where FILE's suffix says no other."
+        ),
     ] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="A JSON object a line.")] = False,
     as_parquet: Annotated[
@@ -25,21 +36,23 @@ def table(
 ) -> None:
     """Print every trial and reference as a row: design, price, scores, how it ended."""
     from archsearch.campaign.reading import read
+    from archsearch.cli._out_file import check_file, format_of, write_file
     from archsearch.cli._table_text import parquet, text_of
-    from archsearch.errors import InputError, StoreError
-    from archsearch.files import write_atomically
+    from archsearch.errors import InputError
 
-    if as_csv + as_jsonl + as_parquet > 1:
+    flags = {"csv": as_csv, "jsonl": as_jsonl, "parquet": as_parquet}
+    asked = [name for name, is_asked in flags.items() if is_asked]
+    if len(asked) > 1:
         raise InputError("--csv, --jsonl and --parquet exclude each other; give one")
     if as_parquet and out is None:
         raise InputError("--parquet writes no text; give --out FILE")
+    kind = format_of(out, asked[0] if asked else None, _SUFFIXES, "csv")
+    if out is not None:
+        check_file(out)
     found = read(directory).table()
-    data = parquet(found) if as_parquet else text_of(found, as_jsonl=as_jsonl).encode()
+    data = parquet(found) if kind == "parquet" else text_of(found, as_jsonl=kind == "jsonl")
     if out is None:
-        print(data.decode(), end="")
+        print(data, end="")
         return
-    try:
-        write_atomically(out, data)
-    except OSError as error:
-        raise StoreError(f"{out}: cannot be written ({error.strerror})") from None
+    write_file(out, data)
     print(out)

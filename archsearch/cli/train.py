@@ -43,6 +43,7 @@ def train(
     import sys
 
     from archsearch.canonical import readable
+    from archsearch.cli._out_file import check_file
     from archsearch.cli.render import print_table
     from archsearch.errors import GoalNotMetError, InputError
     from archsearch.exporters import read
@@ -51,8 +52,8 @@ def train(
 
     if out is not None and out.suffix != ".safetensors":
         raise InputError(f"--out: got '{out}'; must end in .safetensors")
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"--out: there is no folder '{out.parent}'")
+    if out is not None:
+        check_file(out)
     described = read(file)
     changes = {
         key: value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from archsearch.exporters.base import Exporter, load, read, write
+from archsearch.exporters._writing import write
+from archsearch.exporters.base import Exporter, load, read
 from archsearch.registry import Registry
 
 exporters: Registry[Exporter] = Registry("export format", __name__, "EXPORTER")

@@ -132,9 +132,11 @@ def _costs(file: ArchitectureFile) -> list[str]:
 
 
 def _source(file: ArchitectureFile) -> str:
-    """Where a design is from."""
-    where = "" if file.source is None else f": {file.source.campaign}, trial {file.source.trial}"
-    return f"Found by archsearch {__version__}{where}; digest {file.digest}."
+    """Which version wrote this, and where the design is from."""
+    source, where = file.source, ""
+    if source is not None:
+        where = f" found by {source.archsearch} in {source.campaign}, trial {source.trial};"
+    return f"Written by archsearch {__version__};{where} digest {file.digest}."
 
 
 def _papers(file: ArchitectureFile) -> list[str]:
@@ -146,10 +148,14 @@ def _papers(file: ArchitectureFile) -> list[str]:
     ]
 
 
-def code_of(file: ArchitectureFile) -> str:
-    """A whole file: ``build()`` gives the network, ``load_weights`` fills it."""
+def code_of(file: ArchitectureFile, weights: str | None) -> str:
+    """A whole file: ``build()`` gives the network, ``load_weights`` fills it.
+
+    Args:
+        file: The design.
+        weights: The file beside it that ``load_weights`` reads, if there is one.
+    """
     source = source_of(file.architecture)
-    weights = "weights.safetensors" if file.weights is None else file.weights.file
     head = [
         *wrap(readable(file.architecture), 96),
         "",
@@ -161,7 +167,9 @@ def code_of(file: ArchitectureFile) -> str:
         f"Needs {' and '.join(sorted(source.packages))}, nothing else.",
         "",
         "    model = build()                       # weights drawn at random",
-        f'    load_weights(model, "{weights}")',
+        "    load_weights(model, path)             # a safetensors file of this design's weights"
+        if weights is None
+        else f'    load_weights(model, "{weights}")',
         f"    logits = model(tokens)                # (B, L) whole numbers -> (B, L, "
         f"{file.task.vocab_size})",
         "",

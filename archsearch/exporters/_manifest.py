@@ -23,24 +23,36 @@ def checksums(folder: Path) -> str:
 
 def _named(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Each line of each ``*.sha256``: whose it is, SHA-256, and name of a file."""
-    for manifest in sorted(folder.glob("*.sha256")):
+    for manifest in sorted(path for path in folder.glob("*.sha256") if path.is_file()):
         for line in manifest.read_text(encoding="utf-8", errors="replace").splitlines():
             if found := _LINE.fullmatch(line):
                 yield manifest.name, found[1], found[2]
 
 
 def check_owners(folder: Path, own: str, contents: Mapping[str, bytes]) -> None:
-    """Whether files can be written without taking something from another export.
+    """Whether files can be written without taking something from another export, or from a user.
 
     Args:
         folder: Where they shall lie.
         own: The name of their checksums.
-        contents: By name. What another export has with the same content stays as it is.
+        contents: By name. What is there with the same content stays as it is.
 
     Raises:
-        InputError: One of them is another export's, and differs.
+        InputError: One of them is another export's, or is named by no checksums, and differs; or
+            in its place is a folder.
     """
-    for manifest, digest, name in _named(folder):
+    named = [*_named(folder)]
+    known = {text for manifest, _, name in named for text in (manifest, name)}
+    for name in (*contents, own):
+        path = folder / name
+        if path.is_dir():
+            raise InputError(f"--out: '{path}' is a folder; give the name of a file")
+        if path.exists() and name not in known and not _holds(path, contents.get(name)):
+            raise InputError(
+                f"--out: '{path}' is there already and is no export, for no checksums beside it"
+                " name it; give another name, or remove it"
+            )
+    for manifest, digest, name in named:
         if manifest == own or name not in contents:
             continue
         if hashlib.sha256(contents[name]).hexdigest() != digest:
@@ -48,6 +60,11 @@ def check_owners(folder: Path, own: str, contents: Mapping[str, bytes]) -> None:
                 f"--out: '{folder / name}' is of another export, '{manifest}' names it;"
                 " give another name, or remove that export"
             )
+
+
+def _holds(path: Path, content: bytes | None) -> bool:
+    """Whether a file has that content."""
+    return path.is_file() and path.read_bytes() == content
 
 
 def is_only_in(folder: Path, own: str, name: str) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,8 +14,6 @@ from archsearch.architecture import Architecture
 from archsearch.canonical import canonicalise, check
 from archsearch.costs import Price
 from archsearch.errors import InputError, StoreError
-from archsearch.exporters._manifest import check_owners, checksums, is_only_in
-from archsearch.files import sync, write_atomically
 from archsearch.protocol import TrainingConfig
 from archsearch.records import CellScore, RunSeed
 from archsearch.space.nodes import compose, input_error, read_text
@@ -35,12 +31,15 @@ SOURCE_TEXT = r"^[\w .+@(),=/-]{0,200}$"
 MOST_LENGTH: Final = 2**24
 """Tokens of the longest sequence that an exported network may be built for."""
 
-FOLDER_WEIGHTS = "model.safetensors"
-FOLDER_SUMS = "SHA256SUMS"
-
 
 class Source(BaseModel):
-    """Where a design comes from."""
+    """Where a design comes from.
+
+    Attributes:
+        campaign: Its name.
+        trial: The number, or the name of a reference.
+        archsearch: The version that the campaign began with.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -137,6 +136,8 @@ class Exporter(NamedTuple):
         verify: Compares what was written with the design.
         weights: Our safetensors file of a design as the format wants it.
         unverified: What ``verify`` cannot compare here, to be told to whoever exports.
+        needs: The version that an export needs to be loaded, where not every one will do.
+        unweighted: How an export without weights is loaded, where that is done otherwise.
     """
 
     suffix: str
@@ -144,86 +145,12 @@ class Exporter(NamedTuple):
     verify: Verify
     weights: Callable[[bytes, ArchitectureFile], bytes] = _as_they_are
     unverified: str = ""
+    needs: str = ""
+    unweighted: str = ""
 
-
-def write(
-    file: ArchitectureFile,
-    exporter: Exporter,
-    path: Path,
-    weights: bytes | None = None,
-    *,
-    verify: bool = True,
-) -> None:
-    """Writes a design; its folder is made if it is not there.
-
-    Beside it come the weights, if there are any, and the SHA-256 of both in ``<name>.sha256``, for
-    ``sha256sum -c``; a folder holds all of these itself. All are written aside and moved when they
-    are whole and verified, a description after the weights that it names. Weights that an earlier
-    export of this name left go when it comes without.
-
-    Args:
-        file: The design.
-        exporter: The format.
-        path: Of the file, or of the folder, which must not be there yet.
-        weights: The content of a safetensors file.
-        verify: Whether the design is rebuilt from what was written, and compared.
-
-    Raises:
-        InputError: The name is unusable or would overwrite what belongs to another export, or the
-            format cannot say what the design is.
-        StoreError: Something cannot be written.
-        MismatchError: What was written is not the design; nothing is left of it.
-    """
-    if not path.name:
-        raise InputError(f"--out: got '{path}'; give the name of a file")
-    in_folder, ours = not exporter.suffix, weights
-    beside = FOLDER_WEIGHTS if in_folder else path.with_suffix(".safetensors").name
-    sums = FOLDER_SUMS if in_folder else f"{path.name}.sha256"
-    if in_folder and path.exists():
-        raise InputError(f"'{path}' is there already; remove it, or give another --out")
-    contents = {}
-    if weights is not None:
-        if beside == path.name or not re.fullmatch(WEIGHTS_NAME, beside):
-            raise InputError(
-                f"--out: got '{path.name}'; with weights beside it the name must be letters,"
-                f" digits, '.', '_' or '-', such as design{exporter.suffix}"
-            )
-        contents[beside] = exporter.weights(weights, file)
-        named = Weights(file=beside, sha256=hashlib.sha256(contents[beside]).hexdigest())
-        file = file.model_copy(update={"weights": named})
-    rendered = exporter.render(file)
-    texts = {path.name: rendered} if isinstance(rendered, str) else rendered
-    contents |= {name: text.encode() for name, text in texts.items()}
-    try:
-        if not in_folder:
-            check_owners(path.parent, sums, contents)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as name:
-            # what is imported from a folder may have to know its name
-            aside = Path(name) / path.name if in_folder else Path(name)
-            aside.mkdir(exist_ok=True)
-            for content_name, content in contents.items():
-                write_atomically(aside / content_name, content)
-            if verify:
-                exporter.verify(aside if in_folder else aside / path.name, file, ours)
-            write_atomically(aside / sums, checksums(aside))
-            if in_folder:
-                aside.replace(path)
-            else:
-                _move(aside, path.parent, [*contents], sums, beside)
-        sync(path.parent)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _move(aside: Path, folder: Path, names: list[str], sums: str, beside: str) -> None:
-    """Files to their places in that order, their checksums last; old weights go before these."""
-    stale = beside not in names and is_only_in(folder, sums, beside)
-    for name in names:
-        (aside / name).replace(folder / name)
-    if stale:
-        (folder / beside).unlink(missing_ok=True)
-    (aside / sums).replace(folder / sums)
+    def hints(self, *, has_weights: bool) -> list[str]:
+        """What whoever loads an export has to know, a line each."""
+        return [text for text in (self.needs, "" if has_weights else self.unweighted) if text]
 
 
 def read(path: Path) -> ArchitectureFile:
@@ -232,7 +159,7 @@ def read(path: Path) -> ArchitectureFile:
     Raises:
         InputError: The file is missing, is not such a file, or describes an impossible design.
     """
-    root, problems = compose(read_text(path))
+    root, problems = compose(read_text(path, "architecture file"))
     if problems:
         raise input_error(str(path), problems)
     data = None if root is None else root.plain()

@@ -1,8 +1,8 @@
 """A folder that flash-linear-attention loads: its own config, and weights under its names.
 
-``import fla``, then ``AutoConfig`` or ``AutoModelForCausalLM.from_pretrained(folder)``. By the
-source of version 0.6.0, which the config names. Only designs that are the same function there are
-written:
+``import fla``, then ``AutoModelForCausalLM.from_pretrained(folder)``; without weights
+``from_config``. By the source of version 0.6.0, which the config names; older ones read ``attn``
+otherwise. Only designs that are the same function there are written:
 
 - norm ``rmsnorm``; positions ``rotary`` if there is attention, which is always turned there, and
   none otherwise; no ``parallel``, no ``local_conv``;
@@ -292,4 +292,13 @@ def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> No
         check_renamed(path / file.weights.file, ours, pieces_of(file.architecture, wanted))
 
 
-EXPORTER = Exporter("", _render, _verify, _weights, not_run(_LIBRARY))
+EXPORTER = Exporter(
+    "",
+    _render,
+    _verify,
+    _weights,
+    not_run(_LIBRARY),
+    needs=f"{_LIBRARY} {_VERSION} or later is needed to load the folder",
+    unweighted="from_pretrained cannot load the folder, for there are no weights in it;"
+    " AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)) draws them",
+)

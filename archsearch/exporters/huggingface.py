@@ -1,5 +1,6 @@
 """A folder that ``AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True)`` loads.
 
+Without weights ``AutoModelForCausalLM.from_config`` does, from the folder's config.
 The network is the file of ``pytorch``; beside it stands what transformers want around it.
 """
 
@@ -46,7 +47,8 @@ def _modeling() -> str:
 def _render(file: ArchitectureFile) -> dict[str, str]:
     return {
         "config.json": json.dumps(_config(file), indent=2, allow_nan=False) + "\n",
-        f"{NETWORK}.py": code_of(file),
+        # its load_weights knows our names, not those of the weights in the folder
+        f"{NETWORK}.py": code_of(file, weights=None),
         f"{MODULE}.py": _modeling(),
     }
 
@@ -93,4 +95,13 @@ _UNVERIFIED = (
     if find_spec("transformers")
     else "not loaded by transformers, which are not installed; network and weights were compared"
 )
-EXPORTER = Exporter("", _render, _verify, _with_prefix, _UNVERIFIED)
+EXPORTER = Exporter(
+    "",
+    _render,
+    _verify,
+    _with_prefix,
+    _UNVERIFIED,
+    unweighted="from_pretrained cannot load the folder, for there are no weights in it;"
+    " AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=True),"
+    " trust_remote_code=True) draws them",
+)

@@ -8,6 +8,10 @@ from archsearch.exporters._code import code_of
 from archsearch.exporters.base import ArchitectureFile, Exporter
 
 
+def _render(file: ArchitectureFile) -> str:
+    return code_of(file, None if file.weights is None else file.weights.file)
+
+
 def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
     from archsearch.exporters._verify import (
         MismatchError,
@@ -33,4 +37,4 @@ def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> No
     check_equal(str(path), file, model)
 
 
-EXPORTER = Exporter(".py", code_of, _verify)
+EXPORTER = Exporter(".py", _render, _verify)

@@ -131,8 +131,12 @@ def join(path: str, part: str | int) -> str:
     return f"{path}.{part}" if path else part
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a campaign file.
+def read_text(path: str | Path, kind: str = "campaign file") -> str:
+    """The text of a campaign file, or of another small one.
+
+    Args:
+        path: The file.
+        kind: What it is, for messages.
 
     Raises:
         InputError: It is missing, no file, too large, not UTF-8 or not readable.
@@ -142,7 +146,7 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{str(path)!r}: a file name cannot contain a NUL character")
     try:
         if path.is_dir():
-            raise InputError(f"{path}: is a folder; name a campaign file inside it")
+            raise InputError(f"{path}: is a folder; give the {kind} in it")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -150,7 +154,7 @@ def read_text(path: str | Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if len(raw) > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES} bytes, which no campaign file needs")
+        raise InputError(f"{path}: larger than {MAX_BYTES} bytes, which no {kind} needs")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

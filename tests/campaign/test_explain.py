@@ -27,7 +27,7 @@ from archsearch.campaign.explain import (
 )
 from archsearch.campaign.explanation.conclude import effect_of
 from archsearch.campaign.explanation.edits import EditKind, edits
-from archsearch.campaign.explanation.motifs import motifs
+from archsearch.campaign.explanation.motifs import _motifs, motifs
 from archsearch.campaign.explanation.plan import Evidence, ExplainPlan, Subject, plan_of
 from archsearch.campaign.explanation.records import EditRun, Effect
 from archsearch.campaign.feasibility import priced
@@ -507,6 +507,17 @@ def test_one_seed_says_nothing_for_sure(campaign: Path) -> None:
     rows = [row for m in explanation_of(reading, plan).members for row in m.edits]
     assert {row.effect for row in rows} == {Effect.UNKNOWN}
     assert all(row.change is not None and row.low is None for row in rows)
+
+
+def test_one_layer_is_not_called_layers() -> None:
+    conv, attention = (Block(sequence=Component(name=n)) for n in ("short_conv", "attention"))
+    for blocks, told in (
+        ((conv,), {"1 layer", "0 layers beyond convolutions"}),
+        ((conv, attention), {"2 layers", "1 layer beyond convolutions"}),
+        ((attention, attention), {"2 layers", "2 layers beyond convolutions"}),
+    ):
+        found = set(_motifs(Architecture(d_model=16, blocks=blocks)))
+        assert {text for text in found if text[0].isdigit()} == told
 
 
 def test_motifs_are_counted_on_the_front_and_below(campaign: Path) -> None:

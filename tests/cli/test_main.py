@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import typer
 
+import archsearch
 from archsearch import __version__
+from archsearch.campaign.progress import Ending, EndKind
 from archsearch.cli import COMMANDS, app, main
-from archsearch.cli._session import launch_options
+from archsearch.cli._session import _closing_words, launch_options
 from archsearch.errors import InputError
 from tests.conftest import ROOT
 from tests.helpers import new_campaign, tiny_text
@@ -232,3 +234,20 @@ def test_a_device_that_is_not_there_is_refused_at_once(cli: Cli, tmp_path: Path)
     assert ran.code == 2
     assert "--device: device 'nowhere' cannot be used here" in ran.err
     assert not (tmp_path / "o").exists()
+
+
+def test_a_file_in_the_way_of_its_export_does_not_spoil_a_campaign(
+    campaign: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = archsearch.open_campaign(campaign)
+    assert reading.front.knee is not None
+    path = campaign / "exports" / f"trial-{reading.front.knee}.yaml"
+    path.parent.mkdir()
+    ending = Ending(EndKind.FINISHED, "done")
+    path.write_text("mine")
+    _closing_words(reading.campaign, ending, reading.front, reading.records, "")
+    assert f"\nnot exported: --out: '{path}' is there" in capsys.readouterr().out
+    assert path.read_text() == "mine"
+    path.unlink()
+    _closing_words(reading.campaign, ending, reading.front, reading.records, "")
+    assert f"\nexported: {path}" in capsys.readouterr().out

@@ -129,10 +129,16 @@ def test_the_command(cli: Cli, campaign: Path, tmp_path: Path) -> None:
     other = tmp_path / "r.htm"
     assert cli("report", campaign, "--out", other).out == f"{other}\n"
     assert other.read_text() == (campaign / "report.html").read_text()
-    for path, code in ((tmp_path / "r.pdf", 2), (tmp_path / "no" / "r.html", 4)):
-        ran = cli("report", campaign, "--out", path)
-        assert ran.code == code
-        assert "Traceback" not in ran.err
+    (tmp_path / "file").write_text("mine")
+    for option, name, message in (
+        ("--out", "r.pdf", "must end in .html"),
+        ("--out", "no/r.html", f"r.html: there is no folder '{tmp_path}/no'; make it first"),
+        ("--static", "file", "file: is a file; give a folder"),
+    ):
+        ran = cli("report", campaign, option, tmp_path / name)
+        assert (ran.code, ran.out) == (2, "")
+        assert message in ran.err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_campaign_without_trials(cli: Cli, empty_campaign: Path) -> None:

@@ -50,6 +50,21 @@ def test_the_command_shows_and_writes(cli: Cli, exported: Path, tmp_path: Path) 
     assert "num_heads=4" in python.read_text()
 
 
+def test_the_suffix_chooses_the_format(cli: Cli, exported: Path, tmp_path: Path) -> None:
+    out = tmp_path / "large.json"
+    assert cli("scale", exported, "--depth", "2", "--width", "64", "--out", out).code == 0
+    assert json.loads(out.read_text())["architecture"]["d_model"] == 64
+
+
+def test_what_is_too_large_for_an_architecture_is_said_to_be(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"SQLite" * 200_000)
+    ran = cli("scale", tmp_path / "study.db", "--params", "1e6")
+    assert ran.code == 2
+    assert "larger than 1000000 bytes, which no architecture file needs" in ran.err
+    ran = cli("scale", tmp_path, "--params", "1e6")
+    assert "is a folder; give the architecture file in it" in ran.err
+
+
 def test_a_longer_network_is_built_priced_and_verified(
     cli: Cli, exported: Path, tmp_path: Path
 ) -> None:
@@ -57,6 +72,7 @@ def test_a_longer_network_is_built_priced_and_verified(
     small = read(exported)
     design = canonicalise(small.architecture.model_copy(update={"position": "learned"}))
     described = small.model_copy(update={"architecture": design, "digest": design.digest})
+    exported.unlink()
     write(described, exporters.get("yaml"), exported, verify=False)
     assert exported.read_text() != text
     shape = "--depth", "2", "--width", "64"
@@ -115,7 +131,14 @@ def test_what_is_compared_is_said(
     right = exporters.get("yaml")
     monkeypatch.setattr(exporters, "get", lambda _: right._replace(unverified="by halves"))
     ran = cli("scale", exported, *shape, tmp_path / "b.yaml")
-    assert ran.out.endswith("b.yaml (by halves)\n")
+    assert (ran.out.endswith("b.yaml (by halves)\n"), ran.err) == (True, "")
+    hinting = right._replace(needs="2.0 is needed", unweighted="draw them")
+    monkeypatch.setattr(exporters, "get", lambda _: hinting)
+    for more in ([], ["--json"]):
+        ran = cli("scale", exported, *shape, tmp_path / "c.yaml", *more)
+        assert ran.err == "2.0 is needed\ndraw them\n"
+    json.loads(ran.out)
+    assert cli("scale", exported, *shape[:-1]).err == ""
 
 
 @pytest.mark.parametrize(
@@ -128,6 +151,11 @@ def test_what_is_compared_is_said(
         (["--params", "1e6", "--vocab-size", "1001"], "--vocab-size: vocab_size must be even"),
         (["--params", "1e6", "--format", "onnx"], "unknown export format 'onnx'"),
         (["--params", "1e25"], "no depth up to 512"),
+        (["--params", "1e308"], "no depth up to 512"),
+        (["--params", "inf"], "--params: got inf; must be a finite number, such as 350e6"),
+        (["--params", "1e400"], "--params: got inf; must be a finite number"),
+        (["--flops", "inf"], "--flops: got inf; must be a finite number"),
+        (["--flops", "1e9", "--format", "json", "--out", "x.yaml"], "that of yaml, and json is"),
         (["--depth", "3", "--width", "64"], "give a multiple of 2 such as 2 or 4, or --method str"),
         (["--depth", "1", "--width", "64"], "the design has 2 blocks"),
         (

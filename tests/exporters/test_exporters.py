@@ -78,6 +78,16 @@ def test_every_design_comes_back_as_it_went(
     assert {r.outcome for r in records} >= {TrialOutcome.INFEASIBLE, TrialOutcome.FINISHED}
 
 
+def test_the_source_names_the_version_that_ran_the_campaign(
+    campaign: Campaign, trained: TrialRecord
+) -> None:
+    versions = {"archsearch": "0.0.9"}
+    settings = campaign.settings.model_copy(update={"versions": versions})
+    source = describe(Campaign(campaign.directory, campaign.file, settings), trained).source
+    assert source is not None
+    assert source.archsearch == "0.0.9"
+
+
 @pytest.mark.parametrize("name", READABLE)
 def test_names_of_files_are_plain(
     campaign: Campaign, records: list[TrialRecord], name: str
@@ -140,14 +150,34 @@ def test_the_command_says_what_was_not_compared(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    partly = exporters.get("yaml")._replace(unverified="logits were not compared")
+    partly = exporters.get("yaml")._replace(
+        unverified="logits were not compared", needs="2.0 is needed", unweighted="draw them"
+    )
     monkeypatch.setattr(exporters, "get", lambda name: partly)
     out = tmp_path / "d.yaml"
     command = ["export", str(campaign.directory), "--trial", str(trained.number), "--out", str(out)]
     assert main(command) == 0
-    assert capsys.readouterr() == (f"{out}\n", "logits were not compared\n")
-    assert main([*command, "--no-verify"]) == 0
-    assert capsys.readouterr() == (f"{out}\n", "")
+    told = "logits were not compared\n2.0 is needed\ndraw them\n"
+    assert capsys.readouterr() == (f"{out}\n", told)
+    assert main([*command, "--no-verify", "--weights"]) == 0
+    assert capsys.readouterr() == (f"{out}\n", "2.0 is needed\n")
+
+
+def test_what_the_command_is_to_write_to(
+    campaign: Campaign, trained: TrialRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(campaign.directory)]
+    one = [*command, "--trial", str(trained.number), "--no-verify", "--out"]
+    assert main([*one, str(tmp_path / "d.json")]) == 0
+    assert json.loads((tmp_path / "d.json").read_text())["digest"] == trained.digest
+    capsys.readouterr()
+    for arguments, message in (
+        ([*one, str(tmp_path / "d.yaml"), "--format", "json"], "that of yaml, and json is asked"),
+        ([*command, "--all", "--out", str(tmp_path / "d.json")], "d.json: is a file; give a fold"),
+        ([*one, str(tmp_path)], f"'{tmp_path}' is a folder; give the name of a file"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_wrong_export_leaves_nothing(

@@ -9,7 +9,7 @@ import pytest
 
 import archsearch
 from archsearch.errors import InputError, StoreError
-from archsearch.exporters import base, exporters, write
+from archsearch.exporters import _writing, exporters, write
 from archsearch.exporters._verify import own_model
 from archsearch.model import initialise
 from archsearch.training import save_weights
@@ -52,7 +52,7 @@ def test_weights_come_before_what_names_them_and_checksums_last(
 
     data = weights(tmp_path)
     monkeypatch.setattr(Path, "replace", watched)
-    monkeypatch.setattr(base, "sync", lambda folder: done.append(f"sync {folder}"))
+    monkeypatch.setattr(_writing, "sync", lambda folder: done.append(f"sync {folder}"))
     put(tmp_path / "d.yaml", data)
     assert done == ["d.safetensors", "d.yaml", "d.yaml.sha256", f"sync {tmp_path}"]
 
@@ -92,6 +92,38 @@ def test_weights_of_another_export_are_not_overwritten(tmp_path: Path) -> None:
     put(tmp_path / "d.py", two)
     with pytest.raises(StoreError, match="cannot be written"):
         put(tmp_path / "d.py" / "d.yaml")
+
+
+def test_what_is_no_export_is_not_overwritten(tmp_path: Path) -> None:
+    data = weights(tmp_path)
+    for name in ("d.yaml", "d.safetensors", "d.yaml.sha256"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(InputError, match=f"{name}' is there already and is no export, for no"):
+            put(tmp_path / "d.yaml", data)
+        assert names(tmp_path) == {name}
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    # what was moved before the checksums came, when something killed us
+    put(tmp_path / "d.yaml", data)
+    (tmp_path / "d.yaml.sha256").unlink()
+    put(tmp_path / "d.yaml", data)
+    # and an earlier export is replaced, whatever became of it
+    (tmp_path / "d.yaml").write_text("edited")
+    put(tmp_path / "d.yaml", data)
+    archsearch.load(tmp_path / "d.yaml")
+
+
+@pytest.mark.parametrize("name", ["d.yaml", "d.safetensors", "d.yaml.sha256"])
+def test_a_folder_in_the_way_is_found_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    data = weights(tmp_path)
+    (tmp_path / name).mkdir()
+    unverifiable = exporters.get("yaml")._replace(verify=lambda *_: pytest.fail("verified"))
+    with pytest.raises(InputError, match=f"{name}' is a folder; give the name of a file"):
+        write(FILE, unverifiable, tmp_path / "d.yaml", data)
+    assert names(tmp_path) == {name}
+    # checksums of nobody's are no checksums
+    (tmp_path / name).rename(tmp_path / "other.sha256")
+    put(tmp_path / "d.yaml", data)
 
 
 def test_a_description_that_is_called_as_weights_stays(tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ CASES: dict[str, tuple[ArchitectureFile, dict[str, Any]]] = {
         {"model_type": "samba", "state_size": 8, "time_step_rank": 4, "hidden_ratio": 6.0,
          "attn": [layers([1], 4, 2, None)]},
     ),
+    "mamba and swiglu": (
+        of_width(64, block(MAMBA, WIDE), block(MAMBA, WIDE)),
+        {"model_type": "samba", "hidden_ratio": 6.0, "attn": None},
+    ),
 }  # fmt: skip
 
 
@@ -293,6 +297,15 @@ def test_transformers_load_mamba_alone_as_the_same_function(tmp_path: Path) -> N
     tokens = torch.arange(24).reshape(2, 12)
     with torch.no_grad():
         torch.testing.assert_close(theirs(tokens).logits, model(tokens), rtol=1e-4, atol=1e-7)
+
+
+def test_the_version_that_is_needed_is_said() -> None:
+    [needed] = EXPORTER.hints(has_weights=True)
+    assert needed == "flash-linear-attention 0.6.0 or later is needed to load the folder"
+    assert needed.split(" or ")[0] == config_of(CASES["all full"][0])["written_for"]
+    [same, drawn] = EXPORTER.hints(has_weights=False)
+    assert same == needed
+    assert "AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)) draws" in drawn
 
 
 def test_components_are_compared_with_every_option_written_out() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ EXPORTER = exporters.get("huggingface")
 
 LOADED = """
 import json, sys, torch
+sys.modules["archsearch"] = sys.modules["pydantic"] = None  # as where they are not installed
 from transformers import AutoConfig, AutoModelForCausalLM
 folder, again = sys.argv[1:]
 config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
@@ -67,6 +69,7 @@ print(json.dumps({
 
 
 def exported(name: str, folder: Path, *, verify: bool = False) -> Path:
+    folder.mkdir(exist_ok=True)
     file = MIXED if name == "mixed" else with_mixer(name)
     weights = folder / "w.safetensors"
     save_weights(own_model(file), weights)
@@ -161,6 +164,42 @@ def test_what_transformers_make_of_a_folder_is_compared(tmp_path: Path) -> None:
     )
     with pytest.raises(MismatchError, match="loaded by transformers: logits differ"):
         EXPORTER.verify(tmp_path / "drawn", MIXED)
+
+
+def test_a_folder_without_weights_is_loaded_as_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    write(MIXED, EXPORTER, path, verify=False)
+    assert EXPORTER.hints(has_weights=True) == []
+    [hint] = EXPORTER.hints(has_weights=False)
+    found = re.fullmatch(r"from_pretrained cannot load .* in it; (.+) draws them", hint)
+    assert found is not None
+    script = f"""
+import sys, torch
+from transformers import AutoConfig, AutoModelForCausalLM
+folder = sys.argv[1]
+try:
+    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+except OSError as error:
+    assert "model.safetensors" in str(error), error
+else:
+    raise AssertionError("from_pretrained has loaded it")
+print({found[1]}(torch.arange(12)[None]).logits.shape)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "torch.Size([1, 12, 64])\n"
+    # the names in a folder's weights are not those that load_weights knows
+    assert "load_weights(model, path)" in (path / "network_archsearch.py").read_text()
+    assert (
+        "load_weights(model, path)"
+        in (exported("mixed", tmp_path / "with") / "network_archsearch.py").read_text()
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,14 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from archsearch import __version__
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.canonical import canonicalise
 from archsearch.costs import price
 from archsearch.errors import InputError
 from archsearch.exporters import _bundle, _code, _source, exporters, write
 from archsearch.exporters._verify import MismatchError, check_equal, imported, own_model
-from archsearch.exporters.base import ArchitectureFile, Weights
+from archsearch.exporters.base import ArchitectureFile, Source, Weights
 from archsearch.mixers import specs
 from archsearch.protocol import TrainingConfig
 from archsearch.records import RunSeed
@@ -74,6 +76,17 @@ def written(file: ArchitectureFile, folder: Path) -> Path:
     return path
 
 
+def imported_packages(text: str) -> set[str]:
+    """What a Python file imports, by ``import`` or ``from``, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or "").split(".")[0])
+    return found
+
+
 @pytest.mark.parametrize("name", MIXERS)
 def test_every_mixer_is_the_same_function(name: str, tmp_path: Path) -> None:
     file = with_mixer(name)
@@ -81,10 +94,7 @@ def test_every_mixer_is_the_same_function(name: str, tmp_path: Path) -> None:
     EXPORTER.verify(path, file)
     text = path.read_text()
     assert specs.get(name).citation.text.split()[0] in text
-    assert "archsearch" not in {
-        alias.name.split(".")[0] for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Import) for alias in node.names
-    }  # fmt: skip
+    assert imported_packages(text) - sys.stdlib_module_names == {"torch"}
 
 
 def test_a_whole_design_learns_and_decodes_as_ours(tmp_path: Path) -> None:
@@ -227,6 +237,25 @@ def test_two_exports_lie_side_by_side(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found == {"one.py", "one.py.sha256", "two.py", "two.py.sha256"}
     with pytest.raises(InputError, match="give the name of a file"):
         write(MIXED, EXPORTER, Path())
+
+
+def test_the_weights_that_are_named_are_those_beside_the_file(tmp_path: Path) -> None:
+    save_weights(own_model(MIXED), tmp_path / "ours")
+    path = tmp_path / "a.py"
+    write(MIXED, EXPORTER, path, (tmp_path / "ours").read_bytes(), verify=False)
+    assert 'load_weights(model, "a.safetensors")' in path.read_text()
+    write(MIXED, EXPORTER, path, verify=False)
+    assert "load_weights(model, path)" in path.read_text()
+    assert not re.search(r"\w\.safetensors", path.read_text())
+
+
+def test_the_version_that_found_a_design_is_told_from_the_one_that_wrote_it() -> None:
+    source = Source(campaign="c-1", trial="3", archsearch="0.0.9")
+    text = EXPORTER.render(MIXED.model_copy(update={"source": source}))
+    told = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+    wrote = f"Written by archsearch {__version__};"
+    assert f"{wrote} found by 0.0.9 in c-1, trial 3; digest {MIXED.digest}." in told
+    assert f"{wrote} digest {MIXED.digest}." in EXPORTER.render(MIXED)
 
 
 def test_other_weights_and_steps_are_found(tmp_path: Path) -> None:

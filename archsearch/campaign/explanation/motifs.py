@@ -61,14 +61,18 @@ def _motifs(design: Architecture) -> Iterator[str]:
     yield from (f"{above} > {below}" for above, below in itertools.pairwise(names))
     yield f"first: {names[0]}"
     yield f"last: {names[-1]}"
-    yield f"{len(names)} layers"
+    yield _layers(len(names))
     yield f"d_model {design.d_model}"
     yield f"positions: {design.position}"
     placed = [i for i, block in enumerate(design.blocks) if beyond_convolutions(block)]
-    yield f"{len(placed)} layers beyond convolutions"
+    yield f"{_layers(len(placed))} beyond convolutions"
     for i in placed:
         half = "upper" if 2 * i >= len(names) else "lower"
         yield f"a layer beyond convolutions in the {half} half"
     yield from (
         f"channel mixer {b.channel.name}" for b in design.blocks if b.channel.name != "none"
     )
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
