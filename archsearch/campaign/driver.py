@@ -91,7 +91,7 @@ class Driver(Loop):
         self._tally.add(record)
         self._judge.learn(record)
         # the store has the curves, and the judge what rules need of them
-        self._records[key_of(record)] = race.without_curves(record)
+        self._records[key_of(record)] = race.abridged(record)
 
     # references
 

@@ -228,10 +228,21 @@ def with_rung(record: TrialRecord, evaluation: Evaluation) -> TrialRecord:
     return record.model_copy(update={"evaluations": tuple(rungs)})
 
 
-def without_curves(record: TrialRecord) -> TrialRecord:
-    """The trial with the last validation of each run only: curves are most of a record."""
-    last = tuple(e.model_copy(update={"curve": e.curve[-1:]}) for e in record.evaluations)
-    return record.model_copy(update={"evaluations": last})
+def abridged(record: TrialRecord) -> TrialRecord:
+    """The trial with the last validation of each run and no recall by distance.
+
+    No decision is made by the rest, which is nearly all of a record in memory.
+    """
+    evaluations = tuple(
+        e.model_copy(
+            update={
+                "curve": e.curve[-1:],
+                "test": tuple(c.model_copy(update={"by_distance": ()}) for c in e.test),
+            }
+        )
+        for e in record.evaluations
+    )
+    return record.model_copy(update={"evaluations": evaluations})
 
 
 def window(plan: Plan, record: TrialRecord) -> tuple[float, float] | None:
