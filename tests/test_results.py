@@ -240,10 +240,13 @@ def row_of(row: Summary) -> list[str]:
         high = "" if ratio.high is None else f"{ratio.high:.1f}"
         return f"{ratio.value:.1f} ({ratio.low:.1f} to {high or '-'})"
 
-    wrong = "-"
-    if row.stopped:
-        low, high = wilson(row.wrongful, row.stopped)
-        wrong = f"{100 * row.wrongful / row.stopped:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    def percent(ratio: Ratio) -> str:
+        assert ratio.high is not None
+        value, low, high = (100 * part for part in ratio)
+        return f"{value:.0f} % ({low:.0f} to {high:.0f})"
+
+    wrong = 100 * row.wrongful / max(row.stopped, 1)
+    low, high = wilson(row.wrongful, row.stopped)
     ends = [f"{s:,.0f}" if s is not None else "-" for s in (row.seconds, row.low, row.high)]
     return [
         str(row.method),
@@ -251,21 +254,57 @@ def row_of(row: Summary) -> list[str]:
         f"{ends[0]} ({ends[1]} to {ends[2]})",
         *map(times, row.against),
         f"{row.reached} of {row.seeds}",
-        f"{100 * row.saved:.0f} %",
-        f"{100 * row.saved_by_stops:.0f} %" if row.stopped else "-",
-        wrong,
+        percent(row.saved),
+        percent(row.saved_by_stops) if row.stopped else "-",
+        f"{wrong:.1f} % ({100 * low:.1f} to {100 * high:.1f})" if row.stopped else "-",
         f"{row.members_stopped} of {row.members}" if row.stopped else "-",
     ]
+
+
+def shown_rows() -> list[list[str]]:
+    text = (RESULTS / "tabular" / "README.md").read_text("utf-8")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
 
 
 @pytest.mark.parametrize(
     "path", sorted((RESULTS / "tabular").glob("search-*.jsonl")), ids=lambda p: p.stem
 )
 def test_the_tables_of_searches_follow_from_their_data(path: Path) -> None:
-    table = load_table(RESULTS / "tabular" / path.stem.removeprefix("search-"))
-    text = (RESULTS / "tabular" / "README.md").read_text("utf-8")
-    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    table = load_table(RESULTS / "tabular" / path.stem.split("-")[1])
     found = search.read(path, table)
     assert len({(o.method, o.workers, o.seed) for o in found}) == len(found)
-    for row in summarise(found):
+    rows, shown = summarise(found), shown_rows()
+    for row in rows:
         assert row_of(row) in shown
+        assert row.seeds >= 20
+    for workers in {row.workers for row in rows}:
+        assert {r.method for r in rows if r.workers == workers} >= {*search.BASELINES, DEFAULT}
+
+
+DEFAULT = search.Method("surrogate")
+
+
+def test_the_targets_follow_from_the_data() -> None:
+    path = RESULTS / "tabular" / "search-parallel.jsonl"
+    rows = {
+        row.workers: row
+        for row in summarise(search.read(path, load_table(RESULTS / "tabular" / "parallel")))
+        if row.method == DEFAULT
+    }
+    lines = {row[0]: row[1:] for row in shown_rows() if len(row) == 4}
+    for name, place, share in (
+        ("at most 1/5 of the time of random search with full runs", 0, 5.0),
+        ("at most 1/2 of the time of TPE with full runs", 1, 2.0),
+    ):
+        ratios = [found for w in (2, 8) if (found := rows[w].against[place]) is not None]
+        met = all(ratio.value >= share for ratio in ratios)
+        said = [f"1/{ratio.value:.1f}" for ratio in ratios]
+        assert lines[name] == [*said, "met" if met else "**missed**"]
+    wrong = [100 * rows[w].wrongful / rows[w].stopped for w in (2, 8)]
+    assert lines["wrong stops at most 5 %"] == [f"{w:.1f} %" for w in wrong] + [
+        "met" if max(wrong) <= 5 else "**missed**"
+    ]
+    saved = [100 * rows[w].saved.value for w in (2, 8)]
+    assert lines["saved at least 60 %"] == [f"{s:.0f} %" for s in saved] + [
+        "met" if min(saved) >= 60 else "**missed**"
+    ]

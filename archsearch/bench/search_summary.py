@@ -18,7 +18,7 @@ _REPLICATES = 2000
 
 
 class Ratio(NamedTuple):
-    """One median time divided by another, with its 95 % interval by bootstrap."""
+    """A median share, or one median time divided by another; 95 % interval by bootstrap."""
 
     value: float
     low: float
@@ -50,8 +50,8 @@ class Summary(NamedTuple):
     wrongful: int
     members: int
     members_stopped: int
-    saved: float
-    saved_by_stops: float
+    saved: Ratio
+    saved_by_stops: Ratio
     driver_seconds: float
 
 
@@ -60,10 +60,15 @@ def summarise(outcomes: Iterable[Outcome]) -> list[Summary]:
     groups: dict[tuple[int, Method], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.workers, outcome.method), []).append(outcome)
-    medians = {key: _medians(group) for key, group in groups.items()}
+    medians = {
+        # who never came there counts as endless
+        key: _medians(key, [np.inf if o.seconds is None else o.seconds for o in group])
+        for key, group in groups.items()
+    }
     rows = []
-    for (workers, method), group in groups.items():
-        own = medians[workers, method]
+    for key, group in groups.items():
+        workers, method = key
+        own = medians[key]
         seconds, low, high = _interval(own)
         rows.append(
             Summary(
@@ -80,22 +85,28 @@ def summarise(outcomes: Iterable[Outcome]) -> list[Summary]:
                 wrongful=sum(o.wrongful for o in group),
                 members=sum(o.members for o in group),
                 members_stopped=sum(o.members_stopped for o in group),
-                saved=float(np.median([o.saved for o in group])),
-                saved_by_stops=float(np.median([o.saved_by_stops for o in group])),
+                saved=_share(key, [o.saved for o in group]),
+                saved_by_stops=_share(key, [o.saved_by_stops for o in group]),
                 driver_seconds=float(np.median([o.driver_seconds for o in group])),
             )
         )
     return sorted(rows, key=lambda r: (r.workers, np.inf if r.seconds is None else r.seconds))
 
 
-def _medians(group: Sequence[Outcome]) -> Floats:
-    """The median time, and those of bootstrap samples; who never came there counts as endless."""
-    values = np.array([np.inf if o.seconds is None else o.seconds for o in group])
+def _medians(key: tuple[int, Method], values: Sequence[float]) -> Floats:
+    """The median, and those of bootstrap samples."""
     # its own for each group: equal ones would draw the same campaigns of two methods
-    seed = drawn_below(f"{group[0].method}/{group[0].workers}", 2**63)
+    seed = drawn_below(f"{key[1]}/{key[0]}", 2**63)
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     drawn = np.median(generator.choice(values, (_REPLICATES, len(values))), axis=1)
     return np.array([np.median(values), *drawn])
+
+
+def _share(key: tuple[int, Method], values: Sequence[float]) -> Ratio:
+    value, low, high = _interval(_medians(key, values))
+    assert value is not None
+    assert low is not None
+    return Ratio(value, low, high)
 
 
 def _interval(medians: Floats) -> tuple[float | None, float | None, float | None]:
