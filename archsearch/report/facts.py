@@ -9,7 +9,7 @@ from typing import Any
 
 from archsearch.campaign.confirmation import terms_of
 from archsearch.campaign.course import course_of
-from archsearch.campaign.estimates import by_trial, wilson
+from archsearch.campaign.estimates import by_trial, cell_intervals, cell_means, wilson
 from archsearch.campaign.policy import plan_of
 from archsearch.campaign.race import window
 from archsearch.campaign.reading import Reading
@@ -29,6 +29,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
     campaign, front = reading.campaign, reading.front
     records = {record.number: record for record in reading.records}
     confirmations = by_trial(reading.confirmations)
+    over_seeds = cell_intervals(reading.confirmations, len(campaign.file.task.test_cells))
     shown = [*front.members, *(r for r in front.references if r.outcome.was_trained)]
     return {
         "about": _about(reading, front),
@@ -45,6 +46,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
             str(row.number): _details(
                 records[row.number],
                 confirmations.get(row.number, []),
+                [cell[row.number] for cell in over_seeds if row.number in cell],
                 _window(reading, records[row.number]),
             )
             for row in shown
@@ -112,7 +114,10 @@ def _window(reading: Reading, record: TrialRecord) -> list[float] | None:
 
 
 def _details(
-    record: TrialRecord, confirmations: Sequence[Confirmation], rates: list[float] | None
+    record: TrialRecord,
+    confirmations: Sequence[Confirmation],
+    over_seeds: Sequence[tuple[float, float]],
+    rates: list[float] | None,
 ) -> dict[str, Any]:
     design, price = record.architecture, record.price
     return {
@@ -121,7 +126,8 @@ def _details(
         "growth": None if price is None else price.growth_text,
         "leading": None if price is None else price.leading_coefficient,
         "crossover": None if price is None else price.crossover_length,
-        "cells": _cells(record, confirmations),
+        "cells": _cells(record, confirmations, over_seeds),
+        "cells_vary_by": "seeds" if over_seeds else "queries",
         "runs": [_run(record, run) for run in sorted(record.runs)],
         "window": rates,
         "fresh": [c.evaluation.learning_rate for c in confirmations],
@@ -130,29 +136,28 @@ def _details(
     }
 
 
-def _cells(record: TrialRecord, confirmations: Sequence[Confirmation]) -> list[dict[str, Any]]:
-    """Accuracy on each test cell with the 95 % interval of its queries (Wilson 1927).
+def _cells(
+    record: TrialRecord,
+    confirmations: Sequence[Confirmation],
+    over_seeds: Sequence[tuple[float, float]],
+) -> list[dict[str, Any]]:
+    """Accuracy on each test cell with its 95 % interval.
 
-    The queries of all fresh seeds are counted together, which leaves out how seeds differ. A seed
-    that diverged has answered none of them.
+    Over fresh seeds where some design has two: seeds differ by far more than the queries of one
+    explain. Else there is one seed, and the interval is that of its queries (Wilson 1927).
     """
-    tests = [c.evaluation.test for c in confirmations if c.evaluation.test]
-    diverged = len(confirmations) - len(tests)
-    if not confirmations:
-        tests = [record.test]
+    means = cell_means(record, confirmations)
     found = []
     for i, cell in enumerate(record.test):
-        cells = [test[i] for test in tests]
-        queries = sum(one.queries for one in cells) + diverged * cell.queries
-        right = sum(one.accuracy * one.queries for one in cells)
-        low, high = wilson(right, queries)
+        mean = means[i]
+        low, high = over_seeds[i] if over_seeds else wilson(mean * cell.queries, cell.queries)
         found.append(
             {
                 "label": cell.label,
                 "length": cell.length,
                 "pairs": cell.pairs,
                 "load": cell.length * cell.pairs,
-                "accuracy": right / queries if queries else 0.0,
+                "accuracy": mean,
                 "low": low,
                 "high": high,
             }

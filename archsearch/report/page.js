@@ -185,14 +185,15 @@ function capacityChart(found) {
     xLabel: "length x pairs (log scale)", yLabel: "test accuracy",
     label: "Test accuracy by length times pairs, with intervals",
   });
+  const bars = found.cells_vary_by === "seeds" ? "95 % over seeds" : "95 % of the queries of one seed";
   chart.line(cells.map((c) => [c.load, c.accuracy]), { class: "step" });
   for (const c of cells) {
     chart.bar(c.load, c.low, c.high, { class: "interval" });
-    chart.mark(c.load, c.accuracy, "small", { class: "member", ...told([`cell ${c.label}: ${accuracy(c.accuracy)}`, `95 % of the queries: ${accuracy(c.low)} to ${accuracy(c.high)}`]) });
+    chart.mark(c.load, c.accuracy, "small", { class: "member", ...told([`cell ${c.label}: ${accuracy(c.accuracy)}`, `${bars}: ${accuracy(c.low)} to ${accuracy(c.high)}`]) });
     const last = c === cells.at(-1);
     chart.text(c.load, c.accuracy, c.label, { class: "tick", dx: last ? 8 : 0, dy: c.accuracy > 0.5 ? 18 : -10, "text-anchor": last ? "end" : "middle" });
   }
-  return html("figure", {}, chart.node, html("figcaption", {}, "Capacity: accuracy against the size of the task"));
+  return html("figure", {}, chart.node, html("figcaption", {}, `Capacity: accuracy against the size of the task; bars: ${bars}`));
 }
 
 // the search
