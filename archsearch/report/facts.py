@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,18 @@ from archsearch.objectives import OBJECTIVES
 from archsearch.records import Confirmation, Front, FrontRow, TrialRecord
 
 MOST_MARKS = 4000
-"""Of dominated designs on the page, which is to stay below 6 MB."""
+"""Of dominated designs on the page."""
+
+MOST_MARK_BYTES = 4_000_000
+"""Of theirs, so that the page stays below 6 MB however long the designs' texts are."""
+
+_MARK = frozenset(
+    {
+        *("number", "design", "accuracy", "low", "high", "worst_cell", "seeds", "learning_rate"),
+        *("p_on_front", "cost", "flops", "growth", "params", "state_floats"),
+    }
+)
+"""What the page says of a dominated design."""
 
 MOST_LINES = 200
 """Of designs in parallel coordinates besides the members."""
@@ -35,7 +47,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
         "about": _about(reading, front),
         "front": {
             "members": [_row(row, front) for row in front.members],
-            "dominated": [_row(row, front) for row in _most_accurate(front, MOST_MARKS)],
+            "dominated": _marks(front),
             "dominated_count": len(front.dominated),
             "references": [_row(row, front) for row in front.references if row.outcome.was_trained],
             "knee": front.knee,
@@ -99,6 +111,19 @@ def _about(reading: Reading, front: Front) -> dict[str, Any]:
 
 def _most_accurate(front: Front, count: int) -> list[FrontRow]:
     return sorted(front.dominated, key=lambda row: -row.accuracy)[:count]
+
+
+def _marks(front: Front) -> list[dict[str, Any]]:
+    """The most accurate of the dominated designs, as many as fit."""
+    found = []
+    left = MOST_MARK_BYTES
+    for row in _most_accurate(front, MOST_MARKS):
+        mark = row.model_dump(mode="json", include=_MARK)
+        left -= len(json.dumps(mark))
+        if left < 0:
+            break
+        found.append(mark)
+    return found
 
 
 def _row(row: FrontRow, front: Front) -> dict[str, Any]:
