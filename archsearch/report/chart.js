@@ -135,10 +135,11 @@ class Chart {
     this.node.append(svg("path", { fill: "none", d: path, ...attributes }));
   }
 
+  // With caps: on a line that rises at its place it would not be seen otherwise.
   bar(x, low, high, attributes) {
-    this.node.append(
-      svg("line", { x1: this.x(x), x2: this.x(x), y1: this.y(low), y2: this.y(high), ...attributes }),
-    );
+    const [a, b, c] = [this.x(x), this.y(low), this.y(high)];
+    const path = `M${a} ${b}V${c}M${a - 4} ${b}h8M${a - 4} ${c}h8`;
+    this.node.append(svg("path", { fill: "none", d: path, ...attributes }));
   }
 
   mark(x, y, kind, attributes) {

@@ -63,10 +63,10 @@ function frontChart() {
     section("Front", note("No design has been trained yet."));
     return;
   }
-  const lows = members.map((m) => m.low ?? m.accuracy);
+  const known = [...references, ...members].filter((row) => row.low !== null);
   const chart = new Chart({
     height: 440, xLog: true, x: around(every.map((r) => Math.max(1, r.cost)), true),
-    y: [Math.max(0, Math.min(...every.map((r) => r.accuracy), ...lows) - 0.03), 1.02],
+    y: [Math.max(0, Math.min(...every.map((r) => r.accuracy), ...known.map((r) => r.low)) - 0.03), 1.02],
     xLabel: `${facts.front.cost}, N = ${about.n_max.toLocaleString("en")} (log scale)`,
     yLabel: "accuracy, mean over the test cells",
     label: "Accuracy against cost: front, references and dominated designs",
@@ -78,8 +78,9 @@ function frontChart() {
     if (steps.length) steps.push([m.cost, steps.at(-1)[1]]);
     if (!steps.length || m.accuracy >= steps.at(-1)[1]) steps.push([m.cost, m.accuracy]);
   }
-  chart.line(steps, { class: "step" });
-  for (const m of members) if (m.low !== null) chart.bar(m.cost, m.low, m.high, { class: "interval" });
+  chart.line(steps, { class: "step faint" });
+  // over the line, which rises at members: where their intervals are
+  for (const row of known) chart.bar(row.cost, row.low, row.high, { class: "interval", stroke: COLOURS[row.number < 0 ? 1 : 0] });
   references.forEach((row, i) => {
     chart.mark(row.cost, row.accuracy, "diamond", { class: "reference", ...told(about_row(row), () => select(row.number)) });
     chart.text(row.cost, row.accuracy, letter(i), { class: "letter", dx: 9, dy: -6 });
@@ -92,8 +93,8 @@ function frontChart() {
   const shown = facts.front.dominated.length, all = facts.front.dominated_count;
   const left = shown < all ? ` Of ${all.toLocaleString("en")} dominated designs the ${shown.toLocaleString("en")} most accurate are drawn.` : "";
   section("Front", chart.node,
-    note("Circles are members (the ringed one is the knee), bars their 95 % intervals over fresh seeds, " +
-      "diamonds references, which are never members. Hover for a design, click for its details below." + left),
+    note("Circles are members (the ringed one is the knee), diamonds references, which are never members, bars " +
+      "95 % intervals over fresh seeds. Hover for a design, click for its details below." + left),
     membersTable());
 }
 
@@ -188,7 +189,7 @@ function capacityChart(found) {
   const bars = found.cells_vary_by === "seeds" ? "95 % over seeds" : "95 % of the queries of one seed";
   chart.line(cells.map((c) => [c.load, c.accuracy]), { class: "step" });
   for (const c of cells) {
-    chart.bar(c.load, c.low, c.high, { class: "interval" });
+    chart.bar(c.load, c.low, c.high, { class: "interval", stroke: COLOURS[0] });
     chart.mark(c.load, c.accuracy, "small", { class: "member", ...told([`cell ${c.label}: ${accuracy(c.accuracy)}`, `${bars}: ${accuracy(c.low)} to ${accuracy(c.high)}`]) });
     const last = c === cells.at(-1);
     chart.text(c.load, c.accuracy, c.label, { class: "tick", dx: last ? 8 : 0, dy: c.accuracy > 0.5 ? 18 : -10, "text-anchor": last ? "end" : "middle" });

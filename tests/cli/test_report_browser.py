@@ -146,6 +146,10 @@ def test_a_recorded_campaign_in_a_browser(folder: Path, browser: Browser, tmp_pa
     assert count("circle.member[data-number]") == len(front.members)
     assert count("path.reference") == len(trained)
     assert count("circle.dominated") == len(front.dominated)
+    known = [row for row in (*front.members, *trained) if row.low is not None]
+    assert count("main > section:first-of-type path.interval") == len(known)
+    # on the line, which rises where they are
+    assert count("path.interval ~ path.step.faint") == 0
     assert count("table#members tbody tr") == len(front.members) + len(trained)
     assert "display: none" not in browser.run("document.querySelector('main').outerHTML")
     heading = "document.querySelector('#details h2').textContent"
