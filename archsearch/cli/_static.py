@@ -290,7 +290,7 @@ def _rates_height(facts: Facts) -> float:
 
 
 def _draw_rates(figure: Figure, facts: Facts) -> None:
-    """A line for each design: where each rate ended, and the window of those that work."""
+    """A line for each design: where each rate ended, and those ahead at the first rung."""
     axes = figure.add_subplot()
     rows = _raced(facts)
     for place, row in enumerate(rows):
@@ -314,7 +314,13 @@ def _draw_rates(figure: Figure, facts: Facts) -> None:
     axes.margins(x=0.12)
     axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("learning rate\n(filled: scored; bar: what works)")
+    step = facts["about"]["training"]["first_rung"]
+    # of the figure: beside long names the axes are narrow
+    figure.supxlabel(
+        f"learning rate (filled: scored; bar: ahead at step {step:,};"
+        "\nno bar where nothing was learned by then)",
+        fontsize=_FONT,
+    )
     _rates_axis(axes, sorted({r["rate"] for row in rows for r in _details(facts, row)["runs"]}))
 
 

@@ -12,7 +12,7 @@ from archsearch.campaign.confirmation import terms_of
 from archsearch.campaign.course import course_of
 from archsearch.campaign.estimates import by_trial, cell_intervals, cell_means, wilson
 from archsearch.campaign.policy import plan_of
-from archsearch.campaign.race import window
+from archsearch.campaign.race import Plan, window
 from archsearch.campaign.reading import Reading
 from archsearch.canonical import readable
 from archsearch.objectives import OBJECTIVES
@@ -40,11 +40,13 @@ def facts_of(reading: Reading) -> dict[str, Any]:
     """Everything on the page."""
     campaign, front = reading.campaign, reading.front
     records = {record.number: record for record in reading.records}
+    settings = campaign.settings
+    plan = plan_of(campaign.file, stopping=settings.stopping, seed=settings.seed)
     confirmations = by_trial(reading.confirmations)
     over_seeds = cell_intervals(reading.confirmations, len(campaign.file.task.test_cells))
     shown = [*front.members, *(r for r in front.references if r.outcome.was_trained)]
     return {
-        "about": _about(reading, front),
+        "about": _about(reading, front, plan),
         "front": {
             "members": [_row(row, front) for row in front.members],
             "dominated": _marks(front),
@@ -59,18 +61,18 @@ def facts_of(reading: Reading) -> dict[str, Any]:
                 records[row.number],
                 confirmations.get(row.number, []),
                 [cell[row.number] for cell in over_seeds if row.number in cell],
-                _window(reading, records[row.number]),
+                _window(plan, records[row.number]),
             )
             for row in shown
         },
         "parallel": _parallel(front, records),
         "spent": _spent(reading),
         "decisions": reading.decisions.plain(),
-        "reference_point": list(campaign.settings.reference_point or ()),
+        "reference_point": list(settings.reference_point or ()),
     }
 
 
-def _about(reading: Reading, front: Front) -> dict[str, Any]:
+def _about(reading: Reading, front: Front, plan: Plan) -> dict[str, Any]:
     campaign = reading.campaign
     file, settings = campaign.file, campaign.settings
     training = file.training
@@ -96,7 +98,8 @@ def _about(reading: Reading, front: Front) -> dict[str, Any]:
         "training": {
             "steps": training.steps,
             "batch_tokens": training.batch_tokens,
-            "rates": list(file.search.learning_rates),
+            "rates": list(plan.learning_rates),
+            "first_rung": plan.rungs[0],
         },
         "objectives": list(file.objectives),
         "constraints": [str(constraint) for constraint in file.constraints],
@@ -130,10 +133,11 @@ def _row(row: FrontRow, front: Front) -> dict[str, Any]:
     return row.model_dump(mode="json") | {"is_knee": row.number == front.knee}
 
 
-def _window(reading: Reading, record: TrialRecord) -> list[float] | None:
-    """The lowest and the highest learning rate that work."""
-    settings = reading.campaign.settings
-    plan = plan_of(reading.campaign.file, stopping=settings.stopping, seed=settings.seed)
+def _window(plan: Plan, record: TrialRecord) -> list[float] | None:
+    """From the lowest to the highest learning rate that was ahead at the first rung.
+
+    What a rate comes to later may differ. None where nothing was learned until then.
+    """
     found = window(plan, record)
     return None if found is None else [10**exponent for exponent in found]
 

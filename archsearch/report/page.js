@@ -134,6 +134,15 @@ function cheaperFrom(found) {
   return found.crossover === 1 ? "at every length" : `from ${found.crossover.toLocaleString("en")} tokens on`;
 }
 
+// Of a race's first comparison: a rate that was ahead may fall back, one that was not may be scored.
+const atFirstRung = `at step ${about.training.first_rung.toLocaleString("en")}`;
+
+function ahead(found, unit = "", why = "") {
+  if (found.runs.length < 2) return "–";
+  if (!found.window) return "not judged" + why;
+  return Math.log10(found.window[1] / found.window[0]).toFixed(1) + unit;
+}
+
 function drawDetails() {
   const found = facts.details[String(selected)];
   const row = [...members, ...references].find((one) => one.number === selected);
@@ -151,7 +160,7 @@ function drawDetails() {
         ["growth", `${found.growth}, leading coefficient ${human(found.leading)}`],
         ["cheaper than full attention", cheaperFrom(found)],
         ["search score", `${accuracy(row.search_accuracy)} (one seed), fresh seeds ${found.fresh.length}`],
-        ["learning rates that work", row.learnability === null ? "–" : `${row.learnability.toFixed(1)} decades`],
+        [`learning rates ahead ${atFirstRung}`, ahead(found, " decades", ": nothing was learned by then")],
         ["digest", row.digest],
       ].flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, value)])));
 }
@@ -248,17 +257,18 @@ function ratesTable() {
       if (!run || !run.curve.length) return "–";
       const [step, value] = run.curve.at(-1);
       return html("span", { class: run.is_scored ? "scored" : "" }, `${accuracy(value)} at ${step}`);
-    }), row.learnability === null ? "–" : row.learnability.toFixed(1)];
+    }), ahead(facts.details[String(row.number)])];
   });
-  section("Learning rates", ratesChart(shown, rates), table([word("design"), ...rates.map((rate) => figure(String(rate))), figure("decades that work")], rows),
+  section("Learning rates", ratesChart(shown, rates), table([word("design"), ...rates.map((rate) => figure(String(rate))), figure(`decades ahead ${atFirstRung}`)], rows),
     note("Validation accuracy where each run ended; the one that is scored is bold, or ringed. The darker a " +
-      "point the more accurate; bars are the windows of rates that work, as the race showed at its first rung."));
+      `point the more accurate; bars are the rates that were ahead ${atFirstRung}, where they were first compared; ` +
+      "no bar, and no verdict, where nothing was learned by then."));
 }
 
 function ratesChart(shown, rates) {
   const [width, left, height] = [720, 230, 26];
   const floor = height * shown.length + 8;
-  const node = svg("svg", { viewBox: `0 0 ${width} ${floor + 40}`, role: "img", "aria-label": "Learning rates that were tried and those that work, a line for each design" });
+  const node = svg("svg", { viewBox: `0 0 ${width} ${floor + 40}`, role: "img", "aria-label": `Learning rates that were tried and those ahead ${atFirstRung}, a line for each design` });
   const windows = shown.flatMap((row) => facts.details[String(row.number)].window ?? []);
   const x = scale(around([...rates, ...windows], true), [left, width - 20], true);
   for (const rate of rates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 import archsearch
 from archsearch.campaign.reading import Reading
+from archsearch.records import Evaluation
 from archsearch.report import page_of
 from archsearch.report.facts import facts_of
 from tests.conftest import OLDER, PUBLISHED
@@ -187,6 +189,33 @@ def test_windows_of_rates_are_drawn(browser: Browser, race: Reading, tmp_path: P
         found = browser.run(f"document.querySelectorAll({json.dumps(selector)}).length")
         assert found == expected > 0
     assert browser.complaints == []
+
+
+def test_a_rate_is_judged_where_something_was_learned_by_the_first_rung(
+    browser: Browser, race: Reading, tmp_path: Path
+) -> None:
+    knee = next(record for record in race.records if record.number == race.front.knee)
+    late = knee.model_copy(
+        update={"evaluations": tuple(_learned_late(run) for run in knee.evaluations)}
+    )
+    rate = "[...document.querySelectorAll('#details dt')].find((t) => /rates/.test(t.innerText))"
+    for record, expected in (
+        (knee, "1.0 decades"),
+        (late, "not judged: nothing was learned by then"),
+    ):
+        records = [record if r.number == record.number else r for r in race.records]
+        path = tmp_path / "report.html"
+        path.write_text(page_of(dataclasses.replace(race, records=records)))
+        browser.open(path)
+        assert browser.run(f"{rate}.innerText") == "learning rates ahead at step 50"
+        assert browser.run(f"{rate}.nextSibling.innerText") == expected
+    assert "ahead at step 50" in browser.run("document.querySelector('main').innerText")
+
+
+def _learned_late(run: Evaluation) -> Evaluation:
+    first, *rest = run.curve
+    nothing = first.model_copy(update={"log_probability": (-9.0,) * len(first.log_probability)})
+    return run.model_copy(update={"curve": (nothing, *rest)})
 
 
 TEXTS_THAT_MEET = """
