@@ -97,14 +97,15 @@ function around(values, log = false) {
 // charts
 
 class Chart {
-  constructor({ width = 720, height = 380, x, y, xLog = false, xLabel, yLabel, label, format }) {
-    this.margin = { top: 12, right: 16, bottom: 44, left: 56 };
+  constructor({ width = 720, height = 380, top = 12, x, y, xLog = false, xLabel, yLabel, label, format }) {
+    this.margin = { top, right: 16, bottom: 44, left: 56 };
     this.x = scale(x, [this.margin.left, width - this.margin.right], xLog);
     this.y = scale(y, [height - this.margin.bottom, this.margin.top]);
     this.right = width - this.margin.right;
+    this.floor = height - this.margin.bottom;
     this.texts = [];
     this.node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-    const floor = height - this.margin.bottom;
+    const floor = this.floor;
     for (const v of this.x.ticks)
       this.node.append(
         svg("line", { class: "grid", x1: this.x(v), x2: this.x(v), y1: this.margin.top, y2: floor }),
@@ -150,6 +151,20 @@ class Chart {
     put(shape, attributes, []);
     this.node.append(shape);
     return shape;
+  }
+
+  // The name of what lies at x, above the chart on a dotted line: inside it would read like a point.
+  head(x, words) {
+    const wide = 7 * words.length;
+    const left = Math.max(this.margin.left, Math.min(this.x(x) - wide / 2, this.right - wide));
+    let base = this.margin.top - 8;
+    const meets = (t) => t.base === base && left < t.left + t.wide && t.left < left + wide;
+    while (this.texts.some(meets)) base -= 14;
+    this.texts.push({ left, wide, base });
+    this.node.append(
+      svg("line", { class: "head", x1: this.x(x), x2: this.x(x), y1: base + 3, y2: this.floor }),
+      svg("text", { class: "tick head", x: left + wide / 2, y: base, "text-anchor": "middle" }, words),
+    );
   }
 
   // A text that would lie on an earlier one moves on, away from its point.

@@ -182,7 +182,7 @@ function curvesChart(found) {
       if (at) chart.mark(at[0], at[1], "small", { fill: colour, ...told([words, `rung at step ${step}: ${accuracy(at[1])}`]) });
     }
     const last = run.curve.at(-1);
-    if (last) chart.text(last[0], last[1], String(run.rate), { class: "tick", dx: -4, dy: -7, "text-anchor": "end" });
+    if (last) chart.text(last[0], last[1], String(run.rate), { style: `fill: ${colour}`, dx: -4, dy: -7, "text-anchor": "end" });
   });
   return html("figure", {}, chart.node, html("figcaption", {}, "Curves by learning rate; dots are rungs"));
 }
@@ -191,17 +191,16 @@ function capacityChart(found) {
   if (!found.cells.length) return note("Not tested.");
   const cells = [...found.cells].sort((a, b) => a.load - b.load);
   const chart = new Chart({
-    width: 480, height: 300, xLog: true, x: around(cells.map((c) => c.load), true), y: [0, 1.02],
+    width: 480, height: 300, top: 50, xLog: true, x: around(cells.map((c) => c.load), true), y: [0, 1.02],
     xLabel: "length x pairs (log scale)", yLabel: "test accuracy",
     label: "Test accuracy by length times pairs, with intervals",
   });
   const bars = found.cells_vary_by === "seeds" ? "95 % over seeds" : "95 % of the queries of one seed";
+  for (const c of cells) chart.head(c.load, c.label);
   chart.line(cells.map((c) => [c.load, c.accuracy]), { class: "step" });
   for (const c of cells) {
     chart.bar(c.load, c.low, c.high, { class: "interval", stroke: COLOURS[0] });
     chart.mark(c.load, c.accuracy, "small", { class: "member", ...told([`cell ${c.label}: ${accuracy(c.accuracy)}`, `${bars}: ${accuracy(c.low)} to ${accuracy(c.high)}`]) });
-    const last = c === cells.at(-1);
-    chart.text(c.load, c.accuracy, c.label, { class: "tick", dx: last ? 8 : 0, dy: c.accuracy > 0.5 ? 18 : -10, "text-anchor": last ? "end" : "middle" });
   }
   return html("figure", {}, chart.node, html("figcaption", {}, `Capacity: accuracy against the size of the task; bars: ${bars}`));
 }

@@ -218,6 +218,27 @@ def _learned_late(run: Evaluation) -> Evaluation:
     return run.model_copy(update={"curve": (nothing, *rest)})
 
 
+def test_names_of_cells_are_no_points_of_the_curve(browser: Browser, tmp_path: Path) -> None:
+    """They stand above all of its marks, inside the picture."""
+    path = tmp_path / "report.html"
+    reading = archsearch.open_campaign(PUBLISHED)
+    path.write_text(page_of(reading))
+    browser.open(path)
+    names, highest, lowest, edge = browser.run(
+        "(() => { const svg = document.querySelectorAll('#details svg')[1];"
+        " const box = (node) => node.getBoundingClientRect();"
+        " const texts = [...svg.querySelectorAll('text')];"
+        " const names = texts.filter((t) => t.textContent.startsWith('('));"
+        " return [names.map((t) => t.textContent),"
+        " Math.min(...[...svg.querySelectorAll('circle')].map((c) => box(c).top)),"
+        " Math.max(...names.map((t) => box(t).bottom)),"
+        " Math.min(...names.map((t) => box(t).top)) - box(svg).top]; })()"
+    )
+    assert sorted(names) == sorted(str(cell) for cell in reading.campaign.file.task.test_cells)
+    assert lowest <= highest
+    assert edge >= 0
+
+
 TEXTS_THAT_MEET = """
 [...document.querySelectorAll("svg")].flatMap((chart) => {
   const texts = [...chart.querySelectorAll("text")]
