@@ -167,13 +167,13 @@ class Chart {
     );
   }
 
-  // A text that would lie on an earlier one moves on, away from its point.
+  // A text that would lie on an earlier one moves up.
   text(x, y, words, { dx = 0, dy = 0, "text-anchor": anchor = "start", ...rest }) {
     const wide = 7 * words.length;
     const left = this.x(x) + dx - { start: 0, middle: wide / 2, end: wide }[anchor];
     let base = this.y(y) + dy;
     const meets = (t) => left < t.left + t.wide && t.left < left + wide && Math.abs(base - t.base) < 12;
-    while (this.texts.some(meets)) base += dy > 0 ? 12 : -12;
+    while (this.texts.some(meets)) base -= 12;
     this.texts.push({ left, wide, base });
     this.node.append(svg("text", { x: this.x(x) + dx, y: base, "text-anchor": anchor, ...rest }, words));
   }

@@ -24,12 +24,10 @@ MOST_MARKS = 4000
 MOST_MARK_BYTES = 4_000_000
 """Of theirs, so that the page stays below 6 MB however long the designs' texts are."""
 
-_MARK = frozenset(
-    {
-        *("number", "design", "accuracy", "low", "high", "worst_cell", "seeds", "learning_rate"),
-        *("p_on_front", "cost", "flops", "growth", "params", "state_floats"),
-    }
-)
+_MARK = {
+    *("number", "design", "accuracy", "low", "high", "worst_cell", "seeds", "learning_rate"),
+    *("p_on_front", "cost", "flops", "growth", "params", "state_floats"),
+}
 """What the page says of a dominated design."""
 
 MOST_LINES = 200
