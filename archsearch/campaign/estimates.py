@@ -72,14 +72,36 @@ def cell_means(record: TrialRecord, confirmations: Sequence[Confirmation]) -> tu
     """Accuracy on each test cell: mean over the fresh seeds, the search's without any."""
     if not confirmations:
         return tuple(cell.accuracy for cell in record.test)
-    rows = [
-        [cell.accuracy for cell in c.evaluation.test] or [0.0] * len(record.test)
-        for c in confirmations
-    ]
+    rows = [_cells(c.evaluation, len(record.test)) for c in confirmations]
     return tuple(fmean(column) for column in zip(*rows, strict=True))
 
 
-def intervals(scores: Scores) -> dict[int, tuple[float, float]]:
+def _cells(evaluation: Evaluation, count: int) -> tuple[float, ...]:
+    """Accuracy on each test cell; a run that diverged has answered nothing."""
+    return tuple(cell.accuracy for cell in evaluation.test) or (0.0,) * count
+
+
+def cell_intervals(
+    confirmations: Iterable[Confirmation], count: int
+) -> list[dict[int, tuple[float, float]]]:
+    """For each test cell the ``intervals`` over seeds of its accuracies.
+
+    The variance of a cell is moderated by that of all designs with fresh seeds on the same cell:
+    seeds differ more where the task is hard.
+
+    Args:
+        confirmations: Of all designs, in any order.
+        count: Of the test cells.
+    """
+    fresh = by_trial(confirmations).items()
+    rows = {number: [_cells(c.evaluation, count) for c in mine] for number, mine in fresh}
+    return [
+        intervals({n: tuple(seed[i] for seed in seeds) for n, seeds in rows.items()}, most=1.0)
+        for i in range(count)
+    ]
+
+
+def intervals(scores: Scores, most: float = SUCCESS_ACCURACY) -> dict[int, tuple[float, float]]:
     """The 95 % interval of each design's mean, within what a score can be.
 
     Student's t with the variance of the design's own seeds moderated by that of all designs (Smyth
@@ -88,6 +110,10 @@ def intervals(scores: Scores) -> dict[int, tuple[float, float]]:
     In simulations 95 % or more of the intervals hold their mean, whether all designs vary as much
     or half of them five times as much as the others.
 
+    Args:
+        scores: Of the fresh seeds.
+        most: That a score can be.
+
     Returns:
         By the trial's number; empty while no design has two seeds.
     """
@@ -95,7 +121,7 @@ def intervals(scores: Scores) -> dict[int, tuple[float, float]]:
     for number, (variance, degrees) in moderated(scores).items():
         half = student_quantile(degrees) * math.sqrt(variance / len(scores[number]))
         mean = fmean(scores[number])
-        found[number] = (max(0.0, mean - half), min(SUCCESS_ACCURACY, mean + half))
+        found[number] = (max(0.0, mean - half), min(most, mean + half))
     return found
 
 

@@ -183,7 +183,7 @@ def _capacity_height(facts: Facts) -> float:
     members = _members(facts)
     if not any(_details(facts, m)["cells"] for m in members):
         return 0.0
-    return 2.3 + 0.13 * -(-len(members) // 4)
+    return 2.4 + 0.13 * -(-len(members) // 4)
 
 
 def _draw_capacity(figure: Figure, facts: Facts) -> None:
@@ -205,16 +205,27 @@ def _draw_capacity(figure: Figure, facts: Facts) -> None:
             linewidth=1.0,
             elinewidth=0.8,
             capsize=1.5,
-            label=_name(member),
+            label=_name(member) + ("" if _varies_by_seeds(facts, member) else "*"),
             **_style(place),
         )
     axes.set_xscale("log")
     _costs(axes.xaxis)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("length x pairs of a test cell (log scale)")
-    axes.set_ylabel("test accuracy (bars: 95 %)")
+    axes.set_xlabel(f"length x pairs of a test cell (log scale)\n({_bars(facts)})")
+    axes.set_ylabel("test accuracy")
     axes.grid(visible=True, alpha=0.2)
     _legend(figure, axes, 4)
+
+
+def _varies_by_seeds(facts: Facts, member: Row) -> bool:
+    return bool(_details(facts, member)["cells_vary_by"] == "seeds")
+
+
+def _bars(facts: Facts) -> str:
+    """What the bars are; a star marks designs of one seed."""
+    kinds = {_varies_by_seeds(facts, member) for member in _members(facts)}
+    words = {True: "bars: 95 % over seeds", False: "*: 95 % of one seed's queries"}
+    return "; ".join(words[kind] for kind in sorted(kinds, reverse=True))
 
 
 # parallel coordinates
@@ -279,7 +290,7 @@ def _rates_height(facts: Facts) -> float:
 
 
 def _draw_rates(figure: Figure, facts: Facts) -> None:
-    """A line for each design: where each rate ended, and the window of those that work."""
+    """A line for each design: where each rate ended, and those ahead at the first rung."""
     axes = figure.add_subplot()
     rows = _raced(facts)
     for place, row in enumerate(rows):
@@ -303,7 +314,13 @@ def _draw_rates(figure: Figure, facts: Facts) -> None:
     axes.margins(x=0.12)
     axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("learning rate\n(filled: scored; bar: what works)")
+    step = facts["about"]["training"]["first_rung"]
+    # of the figure: beside long names the axes are narrow
+    figure.supxlabel(
+        f"learning rate (filled: scored; bar: ahead at step {step:,};"
+        "\nno bar where nothing was learned by then)",
+        fontsize=_FONT,
+    )
     _rates_axis(axes, sorted({r["rate"] for row in rows for r in _details(facts, row)["runs"]}))
 
 

@@ -247,6 +247,11 @@ def _print_importances(found: Explanation) -> None:
     render.print_table(
         columns, rows, title="what decides who comes near the front (conditional PED-ANOVA)"
     )
+    render.print_line(
+        "in brackets two standard errors either way, by which trials were drawn; few trials make"
+        " shares too even",
+        faint=True,
+    )
     render.print_line()
 
 

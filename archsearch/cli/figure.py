@@ -18,14 +18,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
 _MEMBER, _REFERENCE = COLORS[:2]
+_BESIDE = ((35, 0.5), (-35, 0.5), (145, -0.5), (-145, -0.5), (90, 0.0), (-90, 0.0), (0, 0.5))
+_BETWEEN = tuple((angle, lean) for lean in (0.25, -0.25, 0.45, -0.45) for angle in (90, -90))
 _PLACES = tuple(
-    (radius, angle)
+    (radius, angle, lean)
     for radius in (8, 13, 20, 29, 40, 54, 72)
-    for angle in (35, -35, 145, -145, 90, -90, 0, 180)
-) + tuple((radius, angle) for radius in (20, 40, 60) for angle in (60, -60, 120, -120, 75, 105))
+    for angle, lean in (*_BESIDE, (180, -0.5), *(_BETWEEN if radius >= 20 else ()))
+)
+"""Of a label about its mark: points, degrees, and which share of its width it is moved besides."""
+
+_CAP = 2.5
+"""Half the width of an interval's ends, in points."""
 
 Shift = tuple[float, float]
 
@@ -77,7 +84,7 @@ def draw_front(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str
     look = _NARROW if figure.get_figwidth() <= COLUMN else _WIDE
     references = [row for row in front.references if row.outcome.was_trained]
     shown = [*front.members, *front.dominated, *references]
-    axes.set_title(literal(title), loc="left", fontsize=11, wrap=True)
+    heading = axes.set_title(literal(title), loc="left", fontsize=11, wrap=True)
     axes.set_xlabel(f"{cost_label(front)} (log scale)")
     axes.set_ylabel("accuracy, mean over the test cells")
     if not shown:
@@ -110,7 +117,8 @@ def draw_front(figure: Figure, canvas: FigureCanvasAgg, front: Front, title: str
     figure.set_layout_engine("none")
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     corners = _step_corners(axes, front.members)
-    _label(axes, renderer, labels, shown, corners, levels, look)
+    drawn = _drawn(axes, renderer, shown, corners, levels, look.size)
+    _label(axes, renderer, labels, drawn, _room(axes, renderer, heading), look)
 
 
 def _cost(row: FrontRow) -> float:
@@ -162,28 +170,38 @@ def _draw_members(axes: Axes, members: Sequence[FrontRow], size: float) -> None:
     if not members:
         return
     xs, ys = zip(*_step_corners(axes, members), strict=True)
-    axes.plot(xs, ys, color=_MEMBER, linewidth=1.2, alpha=0.7)
+    # faint: it rises at members, where their intervals are
+    axes.plot(xs, ys, color=_MEMBER, linewidth=1.2, alpha=0.35)
     _draw_intervals(axes, members, _MEMBER, "95 % interval")
     _scatter(axes, members, "o", _MEMBER, "front (trial number)", size=size)
 
 
 def _draw_intervals(axes: Axes, rows: Sequence[FrontRow], color: str, label: str) -> None:
     """Where fresh seeds tell it, how far the mean is known."""
-    known = [
-        (row, row.low, row.high) for row in rows if row.low is not None and row.high is not None
-    ]
+    known = _intervals(rows)
     if not known:
         return
-    axes.vlines(
-        [_cost(row) for row, *_ in known],
-        [low for _, low, _ in known],
-        [high for *_, high in known],
-        color=color,
-        linewidth=1.4,
-        alpha=0.6,
+    axes.errorbar(
+        [cost for cost, *_ in known],
+        [(low + high) / 2 for _, low, high in known],
+        yerr=[(high - low) / 2 for _, low, high in known],
+        fmt="none",
+        ecolor=color,
+        elinewidth=1.2,
+        capsize=_CAP,
+        alpha=0.7,
         label=label or "_nolegend_",
         zorder=2.5,
     )
+
+
+def _intervals(rows: Sequence[FrontRow]) -> list[tuple[float, float, float]]:
+    """Cost, lower and upper end of each interval that is known."""
+    return [
+        (_cost(row), row.low, row.high)
+        for row in rows
+        if row.low is not None and row.high is not None
+    ]
 
 
 def _scatter(
@@ -214,31 +232,12 @@ def _label(
     axes: Axes,
     renderer: Any,
     labels: Sequence[tuple[FrontRow, str, str]],
-    shown: Sequence[FrontRow],
-    corners: Sequence[Shift],
-    levels: Sequence[float],
+    drawn: tuple[Sequence[Bbox], ...],
+    free: Bbox,
     look: _Look,
 ) -> None:
     """Puts each label at the nearest place around its mark where it hides nothing."""
-    from matplotlib.transforms import Bbox
-
     scale = renderer.dpi / 72
-    half = 0.71 * math.sqrt(look.size) * scale
-    marks = [
-        Bbox.from_extents(x - half, y - half, x + half, y + half)
-        for x, y in axes.transData.transform([(_cost(row), row.accuracy) for row in shown])
-    ]
-    pixels = axes.transData.transform(corners or [(1.0, 0.0)])
-    lines = [
-        Bbox.from_extents(min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
-        for a, b in pairwise(pixels)
-    ]
-    inside = axes.get_window_extent(renderer)
-    for level in levels:
-        height = axes.transData.transform((1.0, level))[1]
-        lines.append(Bbox.from_extents(inside.x0, height, inside.x1, height))
-    # above the axes there is room as far as the figure goes
-    free = Bbox.from_extents(inside.x0, inside.y0, inside.x1, axes.figure.bbox.y1)
     taken: list[Bbox] = []
     for row, text, color in labels:
         note = axes.annotate(
@@ -253,7 +252,7 @@ def _label(
             zorder=4,
         )
         size = note.get_window_extent(renderer)
-        shift = _best_shift(size, (taken, marks, lines), free, scale)
+        shift = _best_shift(size, (taken, *drawn), free, scale)
         note.set_position((shift[0] / scale, shift[1] / scale))
         taken.append(size.translated(*shift))
         start = _nearest(shift, size)
@@ -261,24 +260,65 @@ def _label(
             _connect(axes, row, start, scale, color)
 
 
+def _room(axes: Axes, renderer: Any, heading: Text) -> Bbox:
+    """Where labels may stand: above the axes as far as the figure goes, or up to its heading."""
+    from matplotlib.transforms import Bbox
+
+    inside = axes.get_window_extent(renderer)
+    top = axes.figure.bbox.y1
+    if heading.get_text():
+        top = heading.get_window_extent(renderer).y0
+    return Bbox.from_extents(inside.x0, inside.y0, inside.x1, top)
+
+
+def _drawn(
+    axes: Axes,
+    renderer: Any,
+    shown: Sequence[FrontRow],
+    corners: Sequence[Shift],
+    levels: Sequence[float],
+    size: float,
+) -> tuple[list[Bbox], list[Bbox], list[Bbox]]:
+    """Boxes, in pixels, around what labels should not hide: marks, intervals, lines."""
+    from matplotlib.transforms import Bbox
+
+    scale = renderer.dpi / 72
+    half, cap = 0.71 * math.sqrt(size) * scale, _CAP * scale
+    place = axes.transData.transform
+    marks = [
+        Bbox.from_extents(x - half, y - half, x + half, y + half)
+        for x, y in place([(_cost(row), row.accuracy) for row in shown])
+    ]
+    bars = []
+    for cost, low, high in _intervals(shown):
+        (x, bottom), (_, top) = place([(cost, low), (cost, high)])
+        bars.append(Bbox.from_extents(x - cap, bottom, x + cap, top))
+    lines = [
+        Bbox.from_extents(min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
+        for a, b in pairwise(place(corners or [(1.0, 0.0)]))
+    ]
+    inside = axes.get_window_extent(renderer)
+    for level in levels:
+        height = place((1.0, level))[1]
+        lines.append(Bbox.from_extents(inside.x0, height, inside.x1, height))
+    return marks, bars, lines
+
+
 def _best_shift(size: Bbox, others: tuple[Sequence[Bbox], ...], free: Bbox, scale: float) -> Shift:
-    """In pixels; the nearest of those that hide least of other labels, marks and lines."""
-    labels, marks, lines = others
+    """In pixels; the nearest of those that hide least of other labels, marks, bars and lines."""
+    labels, marks, bars, lines = others
     best = (0.0, 0.0)
     least = math.inf
-    for radius, angle in _PLACES:
+    for radius, angle, lean in _PLACES:
         x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        # the radius is to the label's edge, not to its middle
-        shift = (
-            radius * scale * x + size.width / 2 * (x > 0.1) - size.width / 2 * (x < -0.1),
-            radius * scale * y,
-        )
+        shift = (radius * scale * x + size.width * lean, radius * scale * y)
         box = size.translated(*shift).padded(1.5 * scale)
         within = free.x0 <= box.x0 and box.x1 <= free.x1
         within = within and free.y0 <= box.y0 and box.y1 <= free.y1
-        # a line may be crossed sooner than a mark, and a mark sooner than a label
+        # a line may be crossed sooner than a bar, that sooner than a mark, a mark than a label
         hidden = 3.0 * sum(box.overlaps(label) for label in labels) + 9 * (not within)
         hidden += 1.0 * sum(box.overlaps(mark) for mark in marks)
+        hidden += 0.5 * sum(box.overlaps(bar) for bar in bars)
         hidden += 0.3 * any(box.overlaps(line) for line in lines)
         if hidden < least:
             best, least = shift, hidden

@@ -152,7 +152,7 @@ def _result(record: TrialRecord) -> list[tuple[str, str]]:
     if record.outcome is TrialOutcome.STOPPED:
         pairs.append(("accuracy so far", accuracy(record.accuracy)))
     if record.learnability is not None:
-        pairs.append(("learning rates that work", f"{decades(record.learnability)} decades"))
+        pairs.append(("rates ahead at the first rung", f"{decades(record.learnability)} decades"))
     return pairs
 
 

@@ -97,14 +97,15 @@ function around(values, log = false) {
 // charts
 
 class Chart {
-  constructor({ width = 720, height = 380, x, y, xLog = false, xLabel, yLabel, label, format }) {
-    this.margin = { top: 12, right: 16, bottom: 44, left: 56 };
+  constructor({ width = 720, height = 380, top = 12, x, y, xLog = false, xLabel, yLabel, label, format }) {
+    this.margin = { top, right: 16, bottom: 44, left: 56 };
     this.x = scale(x, [this.margin.left, width - this.margin.right], xLog);
     this.y = scale(y, [height - this.margin.bottom, this.margin.top]);
     this.right = width - this.margin.right;
+    this.floor = height - this.margin.bottom;
     this.texts = [];
     this.node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-    const floor = height - this.margin.bottom;
+    const floor = this.floor;
     for (const v of this.x.ticks)
       this.node.append(
         svg("line", { class: "grid", x1: this.x(v), x2: this.x(v), y1: this.margin.top, y2: floor }),
@@ -135,10 +136,11 @@ class Chart {
     this.node.append(svg("path", { fill: "none", d: path, ...attributes }));
   }
 
+  // With caps: on a line that rises at its place it would not be seen otherwise.
   bar(x, low, high, attributes) {
-    this.node.append(
-      svg("line", { x1: this.x(x), x2: this.x(x), y1: this.y(low), y2: this.y(high), ...attributes }),
-    );
+    const [a, b, c] = [this.x(x), this.y(low), this.y(high)];
+    const path = `M${a} ${b}V${c}M${a - 4} ${b}h8M${a - 4} ${c}h8`;
+    this.node.append(svg("path", { fill: "none", d: path, ...attributes }));
   }
 
   mark(x, y, kind, attributes) {
@@ -151,13 +153,27 @@ class Chart {
     return shape;
   }
 
-  // A text that would lie on an earlier one moves on, away from its point.
+  // The name of what lies at x, above the chart on a dotted line: inside it would read like a point.
+  head(x, words) {
+    const wide = 7 * words.length;
+    const left = Math.max(this.margin.left, Math.min(this.x(x) - wide / 2, this.right - wide));
+    let base = this.margin.top - 8;
+    const meets = (t) => t.base === base && left < t.left + t.wide && t.left < left + wide;
+    while (this.texts.some(meets)) base -= 14;
+    this.texts.push({ left, wide, base });
+    this.node.append(
+      svg("line", { class: "head", x1: this.x(x), x2: this.x(x), y1: base + 3, y2: this.floor }),
+      svg("text", { class: "tick head", x: left + wide / 2, y: base, "text-anchor": "middle" }, words),
+    );
+  }
+
+  // A text that would lie on an earlier one moves up.
   text(x, y, words, { dx = 0, dy = 0, "text-anchor": anchor = "start", ...rest }) {
     const wide = 7 * words.length;
     const left = this.x(x) + dx - { start: 0, middle: wide / 2, end: wide }[anchor];
     let base = this.y(y) + dy;
     const meets = (t) => left < t.left + t.wide && t.left < left + wide && Math.abs(base - t.base) < 12;
-    while (this.texts.some(meets)) base += dy > 0 ? 12 : -12;
+    while (this.texts.some(meets)) base -= 12;
     this.texts.push({ left, wide, base });
     this.node.append(svg("text", { x: this.x(x) + dx, y: base, "text-anchor": anchor, ...rest }, words));
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -9,16 +10,25 @@ from typing import Any
 
 from archsearch.campaign.confirmation import terms_of
 from archsearch.campaign.course import course_of
-from archsearch.campaign.estimates import by_trial, wilson
+from archsearch.campaign.estimates import by_trial, cell_intervals, cell_means, wilson
 from archsearch.campaign.policy import plan_of
-from archsearch.campaign.race import window
+from archsearch.campaign.race import Plan, window
 from archsearch.campaign.reading import Reading
 from archsearch.canonical import readable
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Confirmation, Front, FrontRow, TrialRecord
 
 MOST_MARKS = 4000
-"""Of dominated designs on the page, which is to stay below 6 MB."""
+"""Of dominated designs on the page."""
+
+MOST_MARK_BYTES = 4_000_000
+"""Of theirs, so that the page stays below 6 MB however long the designs' texts are."""
+
+_MARK = {
+    *("number", "design", "accuracy", "low", "high", "worst_cell", "seeds", "learning_rate"),
+    *("p_on_front", "cost", "flops", "growth", "params", "state_floats"),
+}
+"""What the page says of a dominated design."""
 
 MOST_LINES = 200
 """Of designs in parallel coordinates besides the members."""
@@ -28,13 +38,16 @@ def facts_of(reading: Reading) -> dict[str, Any]:
     """Everything on the page."""
     campaign, front = reading.campaign, reading.front
     records = {record.number: record for record in reading.records}
+    settings = campaign.settings
+    plan = plan_of(campaign.file, stopping=settings.stopping, seed=settings.seed)
     confirmations = by_trial(reading.confirmations)
+    over_seeds = cell_intervals(reading.confirmations, len(campaign.file.task.test_cells))
     shown = [*front.members, *(r for r in front.references if r.outcome.was_trained)]
     return {
-        "about": _about(reading, front),
+        "about": _about(reading, front, plan),
         "front": {
             "members": [_row(row, front) for row in front.members],
-            "dominated": [_row(row, front) for row in _most_accurate(front, MOST_MARKS)],
+            "dominated": _marks(front),
             "dominated_count": len(front.dominated),
             "references": [_row(row, front) for row in front.references if row.outcome.was_trained],
             "knee": front.knee,
@@ -45,18 +58,19 @@ def facts_of(reading: Reading) -> dict[str, Any]:
             str(row.number): _details(
                 records[row.number],
                 confirmations.get(row.number, []),
-                _window(reading, records[row.number]),
+                [cell[row.number] for cell in over_seeds if row.number in cell],
+                _window(plan, records[row.number]),
             )
             for row in shown
         },
         "parallel": _parallel(front, records),
         "spent": _spent(reading),
         "decisions": reading.decisions.plain(),
-        "reference_point": list(campaign.settings.reference_point or ()),
+        "reference_point": list(settings.reference_point or ()),
     }
 
 
-def _about(reading: Reading, front: Front) -> dict[str, Any]:
+def _about(reading: Reading, front: Front, plan: Plan) -> dict[str, Any]:
     campaign = reading.campaign
     file, settings = campaign.file, campaign.settings
     training = file.training
@@ -82,7 +96,8 @@ def _about(reading: Reading, front: Front) -> dict[str, Any]:
         "training": {
             "steps": training.steps,
             "batch_tokens": training.batch_tokens,
-            "rates": list(file.search.learning_rates),
+            "rates": list(plan.learning_rates),
+            "first_rung": plan.rungs[0],
         },
         "objectives": list(file.objectives),
         "constraints": [str(constraint) for constraint in file.constraints],
@@ -99,20 +114,37 @@ def _most_accurate(front: Front, count: int) -> list[FrontRow]:
     return sorted(front.dominated, key=lambda row: -row.accuracy)[:count]
 
 
+def _marks(front: Front) -> list[dict[str, Any]]:
+    """The most accurate of the dominated designs, as many as fit."""
+    found = []
+    left = MOST_MARK_BYTES
+    for row in _most_accurate(front, MOST_MARKS):
+        mark = row.model_dump(mode="json", include=_MARK)
+        left -= len(json.dumps(mark))
+        if left < 0:
+            break
+        found.append(mark)
+    return found
+
+
 def _row(row: FrontRow, front: Front) -> dict[str, Any]:
     return row.model_dump(mode="json") | {"is_knee": row.number == front.knee}
 
 
-def _window(reading: Reading, record: TrialRecord) -> list[float] | None:
-    """The lowest and the highest learning rate that work."""
-    settings = reading.campaign.settings
-    plan = plan_of(reading.campaign.file, stopping=settings.stopping, seed=settings.seed)
+def _window(plan: Plan, record: TrialRecord) -> list[float] | None:
+    """From the lowest to the highest learning rate that was ahead at the first rung.
+
+    What a rate comes to later may differ. None where nothing was learned until then.
+    """
     found = window(plan, record)
     return None if found is None else [10**exponent for exponent in found]
 
 
 def _details(
-    record: TrialRecord, confirmations: Sequence[Confirmation], rates: list[float] | None
+    record: TrialRecord,
+    confirmations: Sequence[Confirmation],
+    over_seeds: Sequence[tuple[float, float]],
+    rates: list[float] | None,
 ) -> dict[str, Any]:
     design, price = record.architecture, record.price
     return {
@@ -121,7 +153,8 @@ def _details(
         "growth": None if price is None else price.growth_text,
         "leading": None if price is None else price.leading_coefficient,
         "crossover": None if price is None else price.crossover_length,
-        "cells": _cells(record, confirmations),
+        "cells": _cells(record, confirmations, over_seeds),
+        "cells_vary_by": "seeds" if over_seeds else "queries",
         "runs": [_run(record, run) for run in sorted(record.runs)],
         "window": rates,
         "fresh": [c.evaluation.learning_rate for c in confirmations],
@@ -130,29 +163,28 @@ def _details(
     }
 
 
-def _cells(record: TrialRecord, confirmations: Sequence[Confirmation]) -> list[dict[str, Any]]:
-    """Accuracy on each test cell with the 95 % interval of its queries (Wilson 1927).
+def _cells(
+    record: TrialRecord,
+    confirmations: Sequence[Confirmation],
+    over_seeds: Sequence[tuple[float, float]],
+) -> list[dict[str, Any]]:
+    """Accuracy on each test cell with its 95 % interval.
 
-    The queries of all fresh seeds are counted together, which leaves out how seeds differ. A seed
-    that diverged has answered none of them.
+    Over fresh seeds where some design has two: seeds differ by far more than the queries of one
+    explain. Else there is one seed, and the interval is that of its queries (Wilson 1927).
     """
-    tests = [c.evaluation.test for c in confirmations if c.evaluation.test]
-    diverged = len(confirmations) - len(tests)
-    if not confirmations:
-        tests = [record.test]
+    means = cell_means(record, confirmations)
     found = []
     for i, cell in enumerate(record.test):
-        cells = [test[i] for test in tests]
-        queries = sum(one.queries for one in cells) + diverged * cell.queries
-        right = sum(one.accuracy * one.queries for one in cells)
-        low, high = wilson(right, queries)
+        mean = means[i]
+        low, high = over_seeds[i] if over_seeds else wilson(mean * cell.queries, cell.queries)
         found.append(
             {
                 "label": cell.label,
                 "length": cell.length,
                 "pairs": cell.pairs,
                 "load": cell.length * cell.pairs,
-                "accuracy": right / queries if queries else 0.0,
+                "accuracy": mean,
                 "low": low,
                 "high": high,
             }

@@ -63,10 +63,10 @@ function frontChart() {
     section("Front", note("No design has been trained yet."));
     return;
   }
-  const lows = members.map((m) => m.low ?? m.accuracy);
+  const known = [...references, ...members].filter((row) => row.low !== null);
   const chart = new Chart({
     height: 440, xLog: true, x: around(every.map((r) => Math.max(1, r.cost)), true),
-    y: [Math.max(0, Math.min(...every.map((r) => r.accuracy), ...lows) - 0.03), 1.02],
+    y: [Math.max(0, Math.min(...every.map((r) => r.accuracy), ...known.map((r) => r.low)) - 0.03), 1.02],
     xLabel: `${facts.front.cost}, N = ${about.n_max.toLocaleString("en")} (log scale)`,
     yLabel: "accuracy, mean over the test cells",
     label: "Accuracy against cost: front, references and dominated designs",
@@ -78,8 +78,9 @@ function frontChart() {
     if (steps.length) steps.push([m.cost, steps.at(-1)[1]]);
     if (!steps.length || m.accuracy >= steps.at(-1)[1]) steps.push([m.cost, m.accuracy]);
   }
-  chart.line(steps, { class: "step" });
-  for (const m of members) if (m.low !== null) chart.bar(m.cost, m.low, m.high, { class: "interval" });
+  chart.line(steps, { class: "step faint" });
+  // over the line, which rises at members: where their intervals are
+  for (const row of known) chart.bar(row.cost, row.low, row.high, { class: "interval", stroke: COLOURS[row.number < 0 ? 1 : 0] });
   references.forEach((row, i) => {
     chart.mark(row.cost, row.accuracy, "diamond", { class: "reference", ...told(about_row(row), () => select(row.number)) });
     chart.text(row.cost, row.accuracy, letter(i), { class: "letter", dx: 9, dy: -6 });
@@ -92,8 +93,8 @@ function frontChart() {
   const shown = facts.front.dominated.length, all = facts.front.dominated_count;
   const left = shown < all ? ` Of ${all.toLocaleString("en")} dominated designs the ${shown.toLocaleString("en")} most accurate are drawn.` : "";
   section("Front", chart.node,
-    note("Circles are members (the ringed one is the knee), bars their 95 % intervals over fresh seeds, " +
-      "diamonds references, which are never members. Hover for a design, click for its details below." + left),
+    note("Circles are members (the ringed one is the knee), diamonds references, which are never members, bars " +
+      "95 % intervals over fresh seeds. Hover for a design, click for its details below." + left),
     membersTable());
 }
 
@@ -133,6 +134,15 @@ function cheaperFrom(found) {
   return found.crossover === 1 ? "at every length" : `from ${found.crossover.toLocaleString("en")} tokens on`;
 }
 
+// Of a race's first comparison: a rate that was ahead may fall back, one that was not may be scored.
+const atFirstRung = `at step ${about.training.first_rung.toLocaleString("en")}`;
+
+function ahead(found, unit = "", why = "") {
+  if (found.runs.length < 2) return "–";
+  if (!found.window) return "not judged" + why;
+  return Math.log10(found.window[1] / found.window[0]).toFixed(1) + unit;
+}
+
 function drawDetails() {
   const found = facts.details[String(selected)];
   const row = [...members, ...references].find((one) => one.number === selected);
@@ -150,7 +160,7 @@ function drawDetails() {
         ["growth", `${found.growth}, leading coefficient ${human(found.leading)}`],
         ["cheaper than full attention", cheaperFrom(found)],
         ["search score", `${accuracy(row.search_accuracy)} (one seed), fresh seeds ${found.fresh.length}`],
-        ["learning rates that work", row.learnability === null ? "–" : `${row.learnability.toFixed(1)} decades`],
+        [`learning rates ahead ${atFirstRung}`, ahead(found, " decades", ": nothing was learned by then")],
         ["digest", row.digest],
       ].flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, value)])));
 }
@@ -172,7 +182,7 @@ function curvesChart(found) {
       if (at) chart.mark(at[0], at[1], "small", { fill: colour, ...told([words, `rung at step ${step}: ${accuracy(at[1])}`]) });
     }
     const last = run.curve.at(-1);
-    if (last) chart.text(last[0], last[1], String(run.rate), { class: "tick", dx: -4, dy: -7, "text-anchor": "end" });
+    if (last) chart.text(last[0], last[1], String(run.rate), { style: `fill: ${colour}`, dx: -4, dy: -7, "text-anchor": "end" });
   });
   return html("figure", {}, chart.node, html("figcaption", {}, "Curves by learning rate; dots are rungs"));
 }
@@ -181,18 +191,18 @@ function capacityChart(found) {
   if (!found.cells.length) return note("Not tested.");
   const cells = [...found.cells].sort((a, b) => a.load - b.load);
   const chart = new Chart({
-    width: 480, height: 300, xLog: true, x: around(cells.map((c) => c.load), true), y: [0, 1.02],
+    width: 480, height: 300, top: 50, xLog: true, x: around(cells.map((c) => c.load), true), y: [0, 1.02],
     xLabel: "length x pairs (log scale)", yLabel: "test accuracy",
     label: "Test accuracy by length times pairs, with intervals",
   });
+  const bars = found.cells_vary_by === "seeds" ? "95 % over seeds" : "95 % of the queries of one seed";
+  for (const c of cells) chart.head(c.load, c.label);
   chart.line(cells.map((c) => [c.load, c.accuracy]), { class: "step" });
   for (const c of cells) {
-    chart.bar(c.load, c.low, c.high, { class: "interval" });
-    chart.mark(c.load, c.accuracy, "small", { class: "member", ...told([`cell ${c.label}: ${accuracy(c.accuracy)}`, `95 % of the queries: ${accuracy(c.low)} to ${accuracy(c.high)}`]) });
-    const last = c === cells.at(-1);
-    chart.text(c.load, c.accuracy, c.label, { class: "tick", dx: last ? 8 : 0, dy: c.accuracy > 0.5 ? 18 : -10, "text-anchor": last ? "end" : "middle" });
+    chart.bar(c.load, c.low, c.high, { class: "interval", stroke: COLOURS[0] });
+    chart.mark(c.load, c.accuracy, "small", { class: "member", ...told([`cell ${c.label}: ${accuracy(c.accuracy)}`, `${bars}: ${accuracy(c.low)} to ${accuracy(c.high)}`]) });
   }
-  return html("figure", {}, chart.node, html("figcaption", {}, "Capacity: accuracy against the size of the task"));
+  return html("figure", {}, chart.node, html("figcaption", {}, `Capacity: accuracy against the size of the task; bars: ${bars}`));
 }
 
 // the search
@@ -246,17 +256,18 @@ function ratesTable() {
       if (!run || !run.curve.length) return "–";
       const [step, value] = run.curve.at(-1);
       return html("span", { class: run.is_scored ? "scored" : "" }, `${accuracy(value)} at ${step}`);
-    }), row.learnability === null ? "–" : row.learnability.toFixed(1)];
+    }), ahead(facts.details[String(row.number)])];
   });
-  section("Learning rates", ratesChart(shown, rates), table([word("design"), ...rates.map((rate) => figure(String(rate))), figure("decades that work")], rows),
+  section("Learning rates", ratesChart(shown, rates), table([word("design"), ...rates.map((rate) => figure(String(rate))), figure(`decades ahead ${atFirstRung}`)], rows),
     note("Validation accuracy where each run ended; the one that is scored is bold, or ringed. The darker a " +
-      "point the more accurate; bars are the windows of rates that work, as the race showed at its first rung."));
+      `point the more accurate; bars are the rates that were ahead ${atFirstRung}, where they were first compared; ` +
+      "no bar, and no verdict, where nothing was learned by then."));
 }
 
 function ratesChart(shown, rates) {
   const [width, left, height] = [720, 230, 26];
   const floor = height * shown.length + 8;
-  const node = svg("svg", { viewBox: `0 0 ${width} ${floor + 40}`, role: "img", "aria-label": "Learning rates that were tried and those that work, a line for each design" });
+  const node = svg("svg", { viewBox: `0 0 ${width} ${floor + 40}`, role: "img", "aria-label": `Learning rates that were tried and those ahead ${atFirstRung}, a line for each design` });
   const windows = shown.flatMap((row) => facts.details[String(row.number)].window ?? []);
   const x = scale(around([...rates, ...windows], true), [left, width - 20], true);
   for (const rate of rates)

@@ -47,6 +47,9 @@ def _asset(name: str) -> str:
 
 
 def _embedded(data: Any) -> str:
-    """JSON in which no character can end the element that it stands in."""
+    """JSON that cannot end the element it stands in: in a script only ``<`` begins anything.
+
+    Designs are full of ``>``, which is left as it is.
+    """
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return text.replace("<", "\\u003c")

@@ -12,6 +12,7 @@ import pytest
 from archsearch.campaign.confirmation import MOST, Agenda, Seed, Terms, agenda, stray
 from archsearch.campaign.estimates import (
     Contender,
+    cell_intervals,
     cell_means,
     intervals,
     membership,
@@ -477,6 +478,31 @@ def test_the_interval_covers(spreads: tuple[float, ...]) -> None:
     # the best that resampling three seeds could do
     spanned = [np.ptp(np.sign(random.normal(size=3))) > 0 for _ in range(4000)]
     assert np.mean(spanned) == pytest.approx(0.75, abs=0.03)
+
+
+def on_cells(seed: Seed, *cells: float) -> Confirmation:
+    """A confirmation with these accuracies; none where it diverged."""
+    one = fresh(seed, 0.5 if cells else None)
+    test = tuple(
+        cell.model_copy(update={"accuracy": accuracy})
+        for cell, accuracy in zip(one.evaluation.test, cells, strict=True)
+    )
+    return one.model_copy(update={"evaluation": one.evaluation.model_copy(update={"test": test})})
+
+
+def test_a_cell_is_known_as_far_as_its_seeds_agree() -> None:
+    """Not as far as their pooled queries go; how seeds differ on another cell does not matter."""
+    hard, easy = (0.858, 0.227, 0.745), 0.999
+    found = [on_cells(Seed(1, nth), score, easy) for nth, score in enumerate(hard)]
+    found += [on_cells(Seed(2, nth), 0.6, easy) for nth in range(3)]
+    first, second = cell_intervals(found, 2)
+    assert first[1][0] < min(hard)
+    assert first[1][1] > max(hard)
+    assert first[2][0] < 0.5  # its three equal seeds are no certainty
+    assert second[1] == pytest.approx((easy, easy))  # above what a score is capped at
+    diverged = [*found, on_cells(Seed(2, 3))]
+    assert cell_intervals(diverged, 2)[1][2][0] < 0.5
+    assert cell_intervals(found[::3], 2) == cell_intervals([], 2) == [{}, {}]
 
 
 def test_three_equal_scores_are_no_certainty() -> None:

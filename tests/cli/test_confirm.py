@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.reading import read
 from archsearch.cli._picture import Role, picture
+from archsearch.cli._static import _bars, _draw_capacity
 from archsearch.cli.figure import draw_front
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import FRESH_RUNS, Confirmation, RunOutcome, RunSeed, TrialOutcome
+from archsearch.report.facts import facts_of
 from archsearch.storage import Store, read_confirmations
 from tests.helpers import Inline, drive, everything, new_campaign, tiny_text
 
@@ -176,6 +179,32 @@ def test_pictures_show_intervals(confirmed: Path) -> None:
     assert drawn == {(round(row.low or 0, 6), round(row.high or 0, 6)) for row in rows}
     lowest = figure.axes[0].get_ylim()[0]
     assert all((row.low or 0) > lowest for row in rows)
+
+
+def test_capacity_has_intervals_over_seeds_where_there_are_some(confirmed: Path) -> None:
+    reading = read(confirmed)
+    facts = facts_of(reading)
+    details = facts["details"]
+    assert details["1"]["cells_vary_by"] == "seeds"
+    for cell in details["1"]["cells"]:
+        assert cell["accuracy"] == pytest.approx(0.68)
+        assert cell["low"] < 0.6 < 0.75 < cell["high"]
+    assert _bars(facts) == "bars: 95 % over seeds"
+    alone = details["-1"]
+    assert alone["cells_vary_by"] == "queries"
+    # Wilson's of 1024 queries
+    assert [cell["high"] - cell["low"] < 0.03 for cell in alone["cells"]] == [True, True]
+    first = [c for c in reading.confirmations if c.number == 0]
+    searched = facts_of(dataclasses.replace(reading, confirmations=first))
+    figure = Figure()
+    _draw_capacity(figure, searched)
+    texts = figure.legends[0].get_texts()
+    assert [text.get_text() for text in texts] == ["trial 0", "trial 1*", "trial 2*"]
+    assert (
+        figure.axes[0]
+        .get_xlabel()
+        .endswith("(bars: 95 % over seeds; *: 95 % of one seed's queries)")
+    )
 
 
 def test_export_picks_by_the_confirmed_scores(cli: Cli, confirmed: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import PUBLISHED
 from tests.helpers import drive, new_campaign
 
 from .conftest import Ran
@@ -43,6 +45,14 @@ def test_edits_are_trained_shown_and_drawn(cli: Cli, searched: Path, tmp_path: P
     effects = {row["effect"] for member in found["members"] for row in member["edits"]}
     assert "unknown" not in effects
     assert all(row["architecture"]["blocks"] for m in found["members"] for row in m["edits"])
+
+
+def test_what_importances_stand_beside_is_said(cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(PUBLISHED, tmp_path / "c")
+    lines = cli("explain", tmp_path / "c", "--show").out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("parameter "))
+    said = next(line for line in lines[first:] if not line.endswith(("%)", "importance")))
+    assert said.startswith("in brackets two standard errors either way")
 
 
 def test_mistakes_are_one_line(cli: Cli, empty_campaign: Path, searched: Path) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 
 import archsearch
 from archsearch.campaign.front import build_front
 from archsearch.cli._figure_file import COLUMN
-from archsearch.cli.figure import draw_front, plot_front
+from archsearch.cli.figure import _room, draw_front, plot_front
 from archsearch.errors import InputError
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Front
@@ -49,6 +51,27 @@ def _crowded(count: int) -> Front:
         for i in range(count)
     ]
     return build_front([*reference_records(file), *trials], AXES, (0.245, 2e7))
+
+
+def _uncertain() -> Front:
+    """Intervals of three seeds where the line rises, and references close together at the top."""
+    front = _front()
+    dearest = front.members[-1].cost
+    places = [(row.cost, row.accuracy) for row in front.members]
+    places += [(dearest * 1.15**-i, 0.98 - 0.01 * i) for i in range(len(front.references))]
+    rows = [
+        row.model_copy(
+            update={
+                "cost": cost,
+                "accuracy": accuracy,
+                "low": max(0.0, accuracy - 0.27),
+                "high": min(0.995, accuracy + 0.27),
+            }
+        )
+        for row, (cost, accuracy) in zip((*front.members, *front.references), places, strict=True)
+    ]
+    count = len(front.members)
+    return front.model_copy(update={"members": rows[:count], "references": rows[count:]})
 
 
 def test_the_line_never_falls() -> None:
@@ -106,12 +129,23 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path, name: str) -> None:
     [
         (_front(), (7.6, 4.8), "a title"),
         (_crowded(24), (7.6, 4.8), "a title"),
+        (_uncertain(), (7.6, 4.8), "a title over the whole width, which is not a place for labels"),
+        (archsearch.open_campaign(PUBLISHED).front, (7.6, 4.8), " ".join(["long"] * 12)),
         (_front(), (COLUMN, 3.1), ""),
         (_crowded(14), (COLUMN, 3.1), ""),
         (archsearch.open_campaign(PUBLISHED).front, (COLUMN, 2.4), ""),
         (archsearch.open_campaign(OLDER).front, (COLUMN, 2.4), ""),
     ],
-    ids=["usual", "crowded", "column", "crowded column", "low column", "older"],
+    ids=[
+        "usual",
+        "crowded",
+        "uncertain",
+        "published",
+        "column",
+        "crowded column",
+        "low column",
+        "older",
+    ],
 )
 def test_labels_overlap_neither_each_other_nor_the_border(
     front: Front, inches: tuple[float, float], title: str
@@ -130,3 +164,42 @@ def test_labels_overlap_neither_each_other_nor_the_border(
     inside = axes.get_window_extent().padded(2)
     assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
     assert all(box.y1 <= figure.bbox.y1 for box in boxes)
+    for heading in axes.findobj(Text):
+        if isinstance(heading, Text) and title and heading.get_text() == title:
+            assert not any(box.overlaps(heading.get_window_extent()) for box in boxes)
+
+
+@pytest.mark.parametrize("title", ["a title", ""])
+def test_labels_have_the_room_up_to_the_title(title: str) -> None:
+    figure = Figure()
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    heading = axes.set_title(title, loc="left")
+    top = _room(axes, canvas.get_renderer(), heading).y1
+    assert top == (heading.get_window_extent().y0 if title else figure.bbox.y1)
+
+
+@pytest.mark.parametrize(
+    ("inches", "title"), [((7.6, 4.8), "a title"), ((COLUMN, 3.1), "")], ids=["wide", "column"]
+)
+def test_intervals_are_seen(inches: tuple[float, float], title: str) -> None:
+    """They end in caps, on a fainter line, and no label lies on one."""
+    figure = Figure(figsize=inches, dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    draw_front(figure, canvas, _uncertain(), title)
+    canvas.draw()
+    (axes,) = figure.axes
+    bars = [c for c in axes.collections if isinstance(c, LineCollection)]
+    step = max(axes.get_lines(), key=lambda line: len(np.asarray(line.get_xdata())))
+    for bar in bars:
+        assert bar.get_zorder() > step.get_zorder()
+        assert (bar.get_alpha() or 1) >= 2 * (step.get_alpha() or 1)
+    ends = [line for line in axes.get_lines() if line.get_marker() == "_"]
+    assert len(ends) == 2 * len(bars) == 4
+    notes = [t for t in axes.texts if isinstance(t, Annotation) and t.get_text()]
+    boxes = {t.get_text(): t.get_window_extent(canvas.get_renderer()) for t in notes}
+    segments = [segment for bar in bars for segment in bar.get_segments()]
+    assert len(segments) >= 8
+    for segment in segments:
+        drawn = Bbox(axes.transData.transform(segment))
+        assert [text for text, box in boxes.items() if box.overlaps(drawn)] == []

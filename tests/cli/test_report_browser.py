@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 import archsearch
 from archsearch.campaign.reading import Reading
+from archsearch.records import Evaluation
 from archsearch.report import page_of
 from archsearch.report.facts import facts_of
 from tests.conftest import OLDER, PUBLISHED
@@ -146,6 +148,10 @@ def test_a_recorded_campaign_in_a_browser(folder: Path, browser: Browser, tmp_pa
     assert count("circle.member[data-number]") == len(front.members)
     assert count("path.reference") == len(trained)
     assert count("circle.dominated") == len(front.dominated)
+    known = [row for row in (*front.members, *trained) if row.low is not None]
+    assert count("main > section:first-of-type path.interval") == len(known)
+    # on the line, which rises where they are
+    assert count("path.interval ~ path.step.faint") == 0
     assert count("table#members tbody tr") == len(front.members) + len(trained)
     assert "display: none" not in browser.run("document.querySelector('main').outerHTML")
     heading = "document.querySelector('#details h2').textContent"
@@ -183,6 +189,54 @@ def test_windows_of_rates_are_drawn(browser: Browser, race: Reading, tmp_path: P
         found = browser.run(f"document.querySelectorAll({json.dumps(selector)}).length")
         assert found == expected > 0
     assert browser.complaints == []
+
+
+def test_a_rate_is_judged_where_something_was_learned_by_the_first_rung(
+    browser: Browser, race: Reading, tmp_path: Path
+) -> None:
+    knee = next(record for record in race.records if record.number == race.front.knee)
+    late = knee.model_copy(
+        update={"evaluations": tuple(_learned_late(run) for run in knee.evaluations)}
+    )
+    rate = "[...document.querySelectorAll('#details dt')].find((t) => /rates/.test(t.innerText))"
+    for record, expected in (
+        (knee, "1.0 decades"),
+        (late, "not judged: nothing was learned by then"),
+    ):
+        records = [record if r.number == record.number else r for r in race.records]
+        path = tmp_path / "report.html"
+        path.write_text(page_of(dataclasses.replace(race, records=records)))
+        browser.open(path)
+        assert browser.run(f"{rate}.innerText") == "learning rates ahead at step 50"
+        assert browser.run(f"{rate}.nextSibling.innerText") == expected
+    assert "ahead at step 50" in browser.run("document.querySelector('main').innerText")
+
+
+def _learned_late(run: Evaluation) -> Evaluation:
+    first, *rest = run.curve
+    nothing = first.model_copy(update={"log_probability": (-9.0,) * len(first.log_probability)})
+    return run.model_copy(update={"curve": (nothing, *rest)})
+
+
+def test_names_of_cells_are_no_points_of_the_curve(browser: Browser, tmp_path: Path) -> None:
+    """They stand above all of its marks, inside the picture."""
+    path = tmp_path / "report.html"
+    reading = archsearch.open_campaign(PUBLISHED)
+    path.write_text(page_of(reading))
+    browser.open(path)
+    names, highest, lowest, edge = browser.run(
+        "(() => { const svg = document.querySelectorAll('#details svg')[1];"
+        " const box = (node) => node.getBoundingClientRect();"
+        " const texts = [...svg.querySelectorAll('text')];"
+        " const names = texts.filter((t) => t.textContent.startsWith('('));"
+        " return [names.map((t) => t.textContent),"
+        " Math.min(...[...svg.querySelectorAll('circle')].map((c) => box(c).top)),"
+        " Math.max(...names.map((t) => box(t).bottom)),"
+        " Math.min(...names.map((t) => box(t).top)) - box(svg).top]; })()"
+    )
+    assert sorted(names) == sorted(str(cell) for cell in reading.campaign.file.task.test_cells)
+    assert lowest <= highest
+    assert edge >= 0
 
 
 TEXTS_THAT_MEET = """

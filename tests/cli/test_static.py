@@ -150,9 +150,10 @@ def test_texts_overlap_neither_each_other_nor_the_border(
     assert set(drawn) == (FIGURES if which == "older" else {*FIGURES, "rates"})
 
 
-def test_windows_are_where_rates_work(race: Reading) -> None:
+def test_windows_are_where_rates_were_ahead(race: Reading) -> None:
     """Of 1e-3, 3e-3 and 1e-2 the last learned nothing."""
     facts = _static.facts_of(race)
+    assert facts["about"]["training"]["first_rung"] == 50
     for member in race.front.members:
         low, high = facts["details"][str(member.number)]["window"]
         assert low < 1e-3 < 3e-3 < high < 1e-2
@@ -162,6 +163,7 @@ def test_windows_are_where_rates_work(race: Reading) -> None:
         assert isinstance(axes, Axes)
         bars = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 2]
         assert any(tuple(bar) == (low, high) for bar in bars)
+        assert "bar: ahead at step 50;" in figure.get_supxlabel()
 
 
 def test_formats_keep_their_order() -> None:

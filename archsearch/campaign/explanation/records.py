@@ -120,7 +120,7 @@ class Importance(Record):
 
     Attributes:
         share: Of the importance of all parameters.
-        interval: Its 95 % interval, by a bootstrap over the trials.
+        interval: Two standard errors either way, by a jackknife over the trials.
     """
 
     name: str
