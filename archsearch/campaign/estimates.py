@@ -106,10 +106,11 @@ def intervals(scores: Scores, most: float = SUCCESS_ACCURACY) -> dict[int, tuple
 
     Student's t with the variance of the design's own seeds moderated by that of all designs, as
     Smyth (2004) has it, but with a fixed weight: to estimate it would take many designs. Where few
-    of them scatter, the others' intervals are too wide. A bootstrap of three seeds stays between the least and the greatest of them, where the
-    mean lies in three of four cases at best; and three equal scores do not say that a fourth is.
-    In simulations 95 % or more of the intervals hold their mean, whether all designs vary as much
-    or half of them five times as much as the others.
+    of them scatter, the others' intervals are too wide. A bootstrap of three seeds stays between
+    the least and the greatest of them, where the mean lies in three of four cases at best; and
+    three equal scores do not say that a fourth is. In simulations 95 % or more of the intervals
+    hold their mean, whether all designs vary as much or half of them five times as much as the
+    others.
 
     Args:
         scores: Of the fresh seeds.
