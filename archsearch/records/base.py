@@ -28,13 +28,21 @@ R = TypeVar("R", bound=BaseModel)
 
 def seal(record: BaseModel) -> str:
     """The record as JSON with a checksum: ``{"sha256": ..., "record": {...}}``."""
-    body = record.model_dump(mode="json")
-    return json.dumps({"sha256": checksum(body), "record": body}, allow_nan=False)
+    text = _ordered(record.model_dump(mode="json"))
+    # what the checksum is of is stored as it is: records are long, and noted at each rung
+    return f'{{"sha256": "{_sha256(text)}", "record": {text}}}'
 
 
 def checksum(body: Any) -> str:
     """SHA-256 of plain data, whatever the order of its keys."""
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _sha256(_ordered(body))
+
+
+def _ordered(body: Any) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -63,7 +63,7 @@ class StructuralSampler(BaseSampler):
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._random = RandomSampler(seed=seed)
+        self._random: RandomSampler | None = None
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -124,6 +124,8 @@ class StructuralSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
+        # a campaign seeds each parameter's draw by a sampler of its own, which is rarely asked
+        self._random = self._random or RandomSampler(seed=self._seed)
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
 
