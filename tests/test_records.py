@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from archsearch.errors import StoreError
@@ -80,3 +82,20 @@ def test_an_exception_becomes_one_line_and_its_story(error: Exception) -> None:
     assert len(failure.message) <= 500
     assert "test_records" in failure.traceback or len(failure.traceback) == 8000
     assert Failure.model_validate_json(failure.model_dump_json()) == failure
+
+
+@given(st.text(), st.floats(allow_nan=False, allow_infinity=False))
+def test_a_sealed_record_is_a_line_of_ascii_and_comes_back(text: str, seconds: float) -> None:
+    record = Failure(kind=FailureKind.ERROR, message=text)
+    line = seal(record)
+    assert line.isascii()
+    assert len(line.splitlines()) == 1
+    assert unseal(Failure, line, "here") == record
+    run = made_up(request()).model_copy(update={"seconds": seconds})
+    assert unseal(Evaluation, seal(run), "here") == run
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_has_no_number_for_is_not_sealed(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        seal(made_up(request()).model_copy(update={"seconds": value}))

@@ -28,21 +28,15 @@ R = TypeVar("R", bound=BaseModel)
 
 def seal(record: BaseModel) -> str:
     """The record as JSON with a checksum: ``{"sha256": ..., "record": {...}}``."""
-    text = _ordered(record.model_dump(mode="json"))
-    # what the checksum is of is stored as it is: records are long, and noted at each rung
-    return f'{{"sha256": "{_sha256(text)}", "record": {text}}}'
+    body = record.model_dump(mode="json")
+    digest = checksum(body)  # refuses what JSON has no number for
+    text = record.model_dump_json()  # of long records far quicker than to go over all of it again
+    return f'{{"sha256": "{digest}", "record": {text if text.isascii() else json.dumps(body)}}}'
 
 
 def checksum(body: Any) -> str:
     """SHA-256 of plain data, whatever the order of its keys."""
-    return _sha256(_ordered(body))
-
-
-def _ordered(body: Any) -> str:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _sha256(text: str) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
