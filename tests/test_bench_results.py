@@ -171,3 +171,22 @@ def test_scaling() -> None:
             ]
         )
     assert shown("executor") == rows
+
+
+def test_driver() -> None:
+    found = measured("driver")["driver"]
+    load = found["load"]
+    parts = [part["milliseconds"] for part in found["parts"]]
+    second = parts[min(1, len(parts) - 1)]
+    assert shown("sampler") == [
+        [
+            load["sampler"],
+            f"{load['workers']:,}",
+            f"{load['trials']:,}",
+            percent(found["idle"], 1),
+            f"{min(parts):.0f} to {max(parts):.0f}",
+            f"{parts[-1] / second:.2f}x",
+            f"{found['peak_bytes'] / 1e9:.2f} GB",
+            f"{found['study_bytes'] / 1e6:.0f} MB",
+        ]
+    ]
