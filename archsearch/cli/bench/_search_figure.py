@@ -41,11 +41,18 @@ def draw(path: Path, outcomes: Sequence[Outcome], title: str) -> None:
             _panel(axes, [o for o in outcomes if o.workers == workers], methods)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=7
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=2 if len(counts) == 1 else 3,
+            frameon=False,
+            fontsize=7,
         )
 
 
 def _panel(axes: Axes, outcomes: Sequence[Outcome], methods: Sequence[Method]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     ends = [o.curve[-1][0] for o in outcomes if o.curve]
     starts = [o.curve[0][0] for o in outcomes if o.curve]
     times = np.geomspace(max(1.0, min(starts, default=1.0)), max(ends, default=10.0), _POINTS)
@@ -63,6 +70,10 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], methods: Sequence[Method]) -
             axes.fill_between(times, low, high, color=color, alpha=0.15, linewidth=0)
     axes.axhline(REACHED, color=FAINT, linewidth=0.8)
     axes.set_xscale("log")
+    narrow = times[-1] < 50 * times[0]
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("virtual seconds (log scale)")
     axes.set_ylabel("share of the table's hypervolume")
