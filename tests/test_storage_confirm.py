@@ -90,8 +90,7 @@ def test_a_flipped_digit_is_noticed(tmp_path: Path) -> None:
     fill(store)
     store.close()
     data = (tmp_path / "study.db").read_bytes()
-    at = data.index(b'\\"batch\\": 2') if b'\\"batch\\": 2' in data else data.index(b"batch")
-    changed = data[:at] + data[at:].replace(b": 2", b": 3", 1)
+    changed = data.replace(b'\\"batch\\":2', b'\\"batch\\":3', 1)
     assert changed != data
     (tmp_path / "study.db").write_bytes(changed)
     with pytest.raises(StoreError, match="confirmation 0: the record's checksum does not match"):

@@ -858,8 +858,9 @@ def test_a_good_instrument_discriminates() -> None:
     assert len(found.rows) == 12
     text = seal(found)
     assert unseal(Calibration, text, "here") == found
+    changed = text.replace('"discriminates":true', '"discriminates":false')
     with pytest.raises(StoreError, match="checksum"):
-        unseal(Calibration, text.replace('"discriminates": true', '"discriminates": false'), "here")
+        unseal(Calibration, changed, "here")
 
 
 @pytest.mark.parametrize(
