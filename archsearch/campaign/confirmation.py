@@ -108,8 +108,8 @@ def stray(
     """The first confirmation that does not follow from the batches before its own.
 
     That one is missing shows nothing: its design may not have been trainable then, or the budget
-    was spent. Then the batch may also have asked for what follows without such designs. Of older
-    confirmations it is not known what they followed from.
+    was spent. So a batch may also have asked for what follows without the designs whose seeds come
+    first. Of older confirmations it is not known what they followed from.
 
     Args:
         terms: How the campaign is confirmed; how many seeds, each confirmation says itself.
@@ -117,7 +117,6 @@ def stray(
         confirmations: All that there are.
     """
     found = sorted(confirmations, key=lambda c: (c.batch, -c.number, c.seed))
-    there = {Seed(c.number, c.seed) for c in found}
     batches: dict[tuple[int, int, int], set[Seed]] = {}
     for one in found:
         if one.known is None or one.wanted is None:
@@ -127,9 +126,8 @@ def stray(
             then = [r for r in records if (r.told_order or 0) <= one.known]
             scores = scores_of(c for c in found if c.batch < one.batch)
             known = terms._replace(seeds=one.wanted), then, scores
-            wanted = set(_wanted(*known, ()))
-            lost = {seed.number for seed in wanted - there}
-            batches[asked] = wanted | set(_wanted(*known, lost) if lost else ())
+            wanted = _wanted(*known, ())
+            batches[asked] = {*wanted, *_wanted(*known, {seed.number for seed in wanted})}
         if Seed(one.number, one.seed) not in batches[asked]:
             return one
     return None

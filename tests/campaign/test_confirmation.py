@@ -282,6 +282,12 @@ def test_a_design_that_cannot_be_trained_holds_nothing_up() -> None:
     assert following.reason == "1 of the designs could not be trained again"
     known = [c.model_copy(update={"known": 99, "wanted": TERMS.seeds}) for c in found]
     assert stray(TERMS, records, known) is None
+    # later it can be
+    last = agenda(TERMS, records, found)
+    late = [fresh(seed, 0.6, last.batch) for seed in last.seeds]
+    assert {c.number for c in late} == {2}
+    then = [c.model_copy(update={"known": 99, "wanted": TERMS.seeds}) for c in late]
+    assert stray(TERMS, records, [*known, *then]) is None
     invented = known[-1].model_copy(update={"number": -1, "seed": 5})
     assert stray(TERMS, records, [*known, invented]) == invented
 
