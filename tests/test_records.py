@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -84,6 +84,7 @@ def test_an_exception_becomes_one_line_and_its_story(error: Exception) -> None:
     assert Failure.model_validate_json(failure.model_dump_json()) == failure
 
 
+@example("a file's name that is no UTF-8: \udc80", 0.0)
 @given(st.text(), st.floats(allow_nan=False, allow_infinity=False))
 def test_a_sealed_record_is_a_line_of_ascii_and_comes_back(text: str, seconds: float) -> None:
     record = Failure(kind=FailureKind.ERROR, message=text)

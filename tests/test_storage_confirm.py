@@ -90,7 +90,7 @@ def test_a_flipped_digit_is_noticed(tmp_path: Path) -> None:
     fill(store)
     store.close()
     data = (tmp_path / "study.db").read_bytes()
-    changed = data.replace(b'\\"batch\\":2', b'\\"batch\\":3', 1)
+    changed = data.replace(b'\\"batch\\": 2', b'\\"batch\\": 3', 1)
     assert changed != data
     (tmp_path / "study.db").write_bytes(changed)
     with pytest.raises(StoreError, match="confirmation 0: the record's checksum does not match"):

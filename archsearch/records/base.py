@@ -29,9 +29,7 @@ R = TypeVar("R", bound=BaseModel)
 def seal(record: BaseModel) -> str:
     """The record as JSON with a checksum: ``{"sha256": ..., "record": {...}}``."""
     body = record.model_dump(mode="json")
-    digest = checksum(body)  # refuses what JSON has no number for
-    text = record.model_dump_json()  # of long records far quicker than to go over all of it again
-    return f'{{"sha256": "{digest}", "record": {text if text.isascii() else json.dumps(body)}}}'
+    return json.dumps({"sha256": checksum(body), "record": body}, allow_nan=False)
 
 
 def checksum(body: Any) -> str:

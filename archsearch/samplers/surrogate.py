@@ -75,12 +75,12 @@ class SurrogateSampler(StructuralSampler):
         modelled = round(care * MODELLED)
         known = _Known(past, trial.number, cache, self._look, parents, modelled)
         prospects = _prospects(self._look, breed, rng, care)
-        # whoever knows nothing looks at one: a thousand workers wait for their first design
-        found = list(prospects if known.told else islice(prospects, 1))
-        if not found:
-            return {}
-        best = found[int(np.argmax(known.gains(found)))] if known.told else found[0]
-        return best.params
+        if not known.told:
+            # the first will do, and is quick: a thousand workers wait for their first designs
+            first = next(prospects, None)
+            return {} if first is None else first.params
+        found = list(prospects)
+        return found[int(np.argmax(known.gains(found)))].params if found else {}
 
 
 def _care(unfinished: int) -> float:

@@ -858,7 +858,7 @@ def test_a_good_instrument_discriminates() -> None:
     assert len(found.rows) == 12
     text = seal(found)
     assert unseal(Calibration, text, "here") == found
-    changed = text.replace('"discriminates":true', '"discriminates":false')
+    changed = text.replace('"discriminates": true', '"discriminates": false')
     with pytest.raises(StoreError, match="checksum"):
         unseal(Calibration, changed, "here")
 
