@@ -69,19 +69,16 @@ class Driver(Loop):
         self._held_references: dict[Key, TrialRecord] = {}
         self._reference_order: list[Key] = []
         self._lost_reference = ""
-        self._phase = "references"
         self._next_number = 1 + max((n for name, n in self._records if name is None), default=-1)
 
     def run(self) -> Ending:
-        """Trains the references, then searches until the policy ends it."""
-        ending = self._train_references()
-        if ending is None:
-            self._phase = "search"
-            for record in self._records.values():
-                if record.told_order is not None:
-                    rungs.keep_scored(self._campaign, record)
-            self._adopt()
-            ending = self._search()
+        """Trains the references and searches until the policy ends it."""
+        for record in self._records.values():
+            if record.told_order is not None:
+                rungs.keep_scored(self._campaign, record)
+        self._begin_references()
+        self._adopt()
+        ending = self._search()
         self._store.set_elapsed_seconds(self._elapsed_seconds())
         self._observer.update(self._snapshot)
         return ending
@@ -95,7 +92,8 @@ class Driver(Loop):
 
     # references
 
-    def _train_references(self) -> Ending | None:
+    def _begin_references(self) -> None:
+        """Lines up those that are missing: workers take them before any trial."""
         campaign = self._campaign
         planned = [
             record
@@ -106,24 +104,15 @@ class Driver(Loop):
         for record in planned:
             self._records[key_of(record)] = record
             self._go_on(record)
-        while self._dispatcher.pieces:
-            if self._stop.draining or self._lost_reference:
-                self._dispatcher.withdraw()
-            if not self._collect():
-                return Ending(EndKind.CANCELLED, "cancelled by the user")
-        if self._lost_reference:
-            return Ending(EndKind.ABORTED, self._lost_reference)
-        if self._stop.draining:
-            return Ending(EndKind.DRAINED, "stopped by the user")
-        if self._campaign.settings.reference_point is None:
-            self._freeze_reference_point()
-        return None
+        self._freeze_reference_point()
 
     def _freeze_reference_point(self) -> None:
         """Convolutions only for accuracy, two attention layers at the widest setting for cost.
 
-        And no rate that works for learnability.
+        And no rate that works for learnability. Once, when all references are trained.
         """
+        if self._reference_order or self._campaign.settings.reference_point is not None:
+            return
         file = self._campaign.file
         floor = conv_only([r for r in self._records.values() if r.reference is not None])
         widest = usual_designs(file, max(widths(file)))[FULL_ATTENTION[0]]
@@ -148,7 +137,7 @@ class Driver(Loop):
 
     def _search(self) -> Ending:
         while True:
-            if self._stop.draining:
+            if self._stop.draining or self._lost_reference:
                 self._dispatcher.withdraw()
             decision = policy.decide(self._state())
             if decision.action in (Action.ASK, Action.ASK_RANDOM):
@@ -193,9 +182,9 @@ class Driver(Loop):
             in_flight=self._next_number - tally.told - len(self._held),
             requests=self._dispatcher.pieces,
             slots=self._executor.slots,
-            blocked=settings.lag is not None
-            and self._next_number - tally.told >= settings.lag
-            and tally.told not in self._held,
+            references=len(self._reference_order),
+            lost_reference=self._lost_reference,
+            blocked=settings.lag is not None and self._is_blocked(settings.lag),
             target=settings.trials,
             elapsed_seconds=self._elapsed_seconds(),
             budget_seconds=None if minutes is None else 60 * minutes,
@@ -207,6 +196,11 @@ class Driver(Loop):
             draining=self._stop.draining,
         )
 
+    def _is_blocked(self, lag: int) -> bool:
+        """Whether a deterministic campaign may not ask yet: what it is to know has not ended."""
+        waits = self._next_number - self._tally.told >= lag and self._tally.told not in self._held
+        return waits or bool(self._reference_order)
+
     def _propose(self, number: int, *, random: bool) -> None:
         record = self._proposer.draw(number, random=random)
         record = record.model_copy(update={"known": self._tally.last_order})
@@ -216,6 +210,10 @@ class Driver(Loop):
             self._finish(record)
 
     # runs
+
+    def _fill(self) -> None:
+        if not self._lost_reference:
+            super()._fill()
 
     def _go_on(self, record: TrialRecord) -> None:
         """Judges a trial whose runs have all arrived; starts what is next, or finishes it."""
@@ -270,6 +268,7 @@ class Driver(Loop):
             order = self._reference_order
             while order and order[0] in self._held_references:
                 self._tell(self._held_references.pop(order.pop(0)))
+            self._freeze_reference_point()
         elif self._campaign.settings.lag is not None:
             self._store.note(record)
             self._records[key_of(record)] = record
@@ -297,7 +296,8 @@ class Driver(Loop):
 
     def _snapshot(self) -> Snapshot:
         front = front_of(self._campaign, self._records.values(), self._confirmations)
-        phase = "draining" if self._said_draining else self._phase
+        phase = "references" if self._reference_order else "search"
+        phase = "draining" if self._said_draining else phase
         eta_seconds = self._eta_seconds(self._state())
         return self._shown(phase, front, self._records.values(), eta_seconds)
 

@@ -40,7 +40,7 @@ class Judge:
         self._references: list[TrialRecord] = []
 
     def learn(self, record: TrialRecord) -> None:
-        """Takes note of a trial that was told, or of a finished reference, in their order."""
+        """Takes note of a trial or a reference that was told; trials in their order."""
         if record.reference is None:
             self._history.add(record)
         else:
@@ -64,7 +64,7 @@ class Judge:
         return race.concluded(self.plan, record)
 
     def _stops(self, record: TrialRecord, known: int, run: Evaluation) -> bool:
-        floor = conv_only(self._references)
+        floor = conv_only([r for r in self._references if (r.told_order or 0) <= known])
         least = LEAST_GAP + (0.0 if floor is None else floor.accuracy)
         past = self._history.until(known, least)
         return self._rule(self._history.candidate(record, run), past)

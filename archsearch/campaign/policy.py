@@ -61,7 +61,10 @@ class SearchState:
         in_flight: Trials asked to be trained and not done.
         requests: Pieces of their runs that are under way or wait for a worker.
         slots: How many may be.
-        blocked: A deterministic campaign waits for a certain trial before it may ask.
+        references: Reference designs that are to be trained and are not yet.
+        lost_reference: Why one of them could not be; empty if none was lost.
+        blocked: A deterministic campaign waits for the references, or for a certain trial, before
+            it may ask.
         target: The budget of trials; None for no limit.
         elapsed_seconds: Over all sessions of the campaign.
         budget_seconds: None for no limit.
@@ -77,6 +80,8 @@ class SearchState:
     in_flight: int = 0
     requests: int = 0
     slots: int = 1
+    references: int = 0
+    lost_reference: str = ""
     blocked: bool = False
     target: int | None = None
     elapsed_seconds: float = 0.0
@@ -93,8 +98,9 @@ def decide(state: SearchState) -> Decision:
     """The next action of a search."""
     reason, action = _ending(state)
     if reason:
-        # who wants to stop waits for the rungs under way; the others for the trials
-        busy = state.requests if state.draining else state.in_flight
+        # who wants to stop waits for the rungs under way; the others for all that was begun
+        hurried = state.draining or state.lost_reference
+        busy = state.requests if hurried else state.in_flight + state.references
         return Decision(Action.WAIT) if busy else Decision(action, reason)
     if state.requests >= state.slots or state.blocked:
         return Decision(Action.WAIT)
@@ -105,6 +111,8 @@ def decide(state: SearchState) -> Decision:
 
 def _ending(state: SearchState) -> tuple[str, Action]:
     """Why no more is to be asked, if so."""
+    if state.lost_reference:
+        return state.lost_reference, Action.ABORT
     if state.draining:
         return "stopped by the user", Action.FINISH
     finished = state.evaluated

@@ -26,7 +26,7 @@ class Snapshot:
     """What a live display shows.
 
     Attributes:
-        phase: ``references``, ``search`` or ``draining``.
+        phase: ``references`` (until all are trained), ``search`` or ``draining``.
         counts: Trials by outcome.
         running: One line for each run in flight.
         front: The front so far.

@@ -13,6 +13,7 @@ from archsearch.campaign import policy
 from archsearch.campaign.config import SETTINGS_FILE, Campaign
 from archsearch.campaign.front import build_front
 from archsearch.campaign.progress import EndKind, Stop
+from archsearch.campaign.replay import replay
 from archsearch.campaign.rungs import last_rung
 from archsearch.evaluate import evaluate
 from archsearch.records import (
@@ -281,7 +282,7 @@ def test_twenty_failures_in_a_row_end_a_campaign(
     assert ending.reason == "5 trials failed in a row"
 
 
-def test_the_reference_point_is_fixed_before_the_first_trial(tmp_path: Path) -> None:
+def test_the_reference_point_of_one_worker_is_fixed_before_the_first_trial(tmp_path: Path) -> None:
     campaign = new_campaign(tmp_path / "c", tiny_text("random", 2))
     seen: list[Any] = []
 
@@ -304,6 +305,48 @@ def test_the_reference_point_is_fixed_before_the_first_trial(tmp_path: Path) -> 
     assert narrow.price is not None
     assert points[0][1] > narrow.price.flops
     assert Campaign.open(campaign.directory).settings.reference_point == tuple(points[0])
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_workers_that_no_reference_needs_begin_the_search(
+    deterministic: bool, tmp_path: Path
+) -> None:
+    text = tiny_text("random", 12)
+    if deterministic:
+        text = text.replace("trials: 12", "trials: 12, deterministic: true, lag: 8")
+    campaign = new_campaign(tmp_path / "c", text)
+    executor = Inline(slots=10)
+    assert drive(campaign, executor).kind is EndKind.FINISHED
+    asked = [r.seed.trial for r in executor.asked]
+    assert asked[:6] == [-1, -2, -3, -4, -5, -6], "references go first"
+    assert (executor.most_in_flight == 10) is not deterministic
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    [last] = [r for r in records if r.number == -6]
+    assert last.told_order is not None
+    early = [r for r in records if r.number >= 0 and r.known < last.told_order]
+    assert bool(early) is not deterministic
+
+
+def test_references_that_end_late_are_waited_for(tmp_path: Path) -> None:
+    """The budget is spent before the references are trained: nothing is lost of either."""
+
+    class Reversed(Inline):
+        def poll(self, timeout_seconds: float) -> Any:
+            self.waiting.reverse()
+            found = super().poll(timeout_seconds)
+            self.waiting.reverse()
+            return found
+
+    campaign = new_campaign(tmp_path / "c", tiny_text("random", 5))
+    observer = Silent()
+    ending = drive(campaign, Reversed(slots=12), observer=observer)
+    assert ending.kind is EndKind.FINISHED
+    assert campaign.settings.reference_point is not None
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    orders = [r.told_order for r in records if r.reference is not None]
+    assert len(orders) == 6
+    assert min(o for o in orders if o is not None) > 5
+    assert replay(campaign, records).first is None
 
 
 def test_references_at_all_widths(tmp_path: Path) -> None:
@@ -437,24 +480,30 @@ def test_seconds_of_all_sessions_add_up(tmp_path: Path) -> None:
     assert lasting(trials_of(campaign)[0])["number"] == 0
 
 
+@pytest.mark.parametrize("slots", [1, 9])
 def test_a_failed_reference_ends_the_campaign_and_is_tried_again_at_the_next_start(
+    slots: int,
     tmp_path: Path,
 ) -> None:
-    campaign = new_campaign(tmp_path / "c", ONE_DESIGN, trials=1)
+    campaign = new_campaign(tmp_path / "c", tiny_text("random", 12))
 
     def broken(request: EvaluationRequest) -> Evaluation | Failure:
         if request.seed.trial == -3:
             return Failure(kind=FailureKind.ERROR, message="a disk is missing")
         return made_up(request)
 
-    ending = drive(campaign, Inline(broken))
+    executor = Inline(broken, slots)
+    ending = drive(campaign, executor)
     assert ending.kind is EndKind.ABORTED
     assert ending.reason == "reference conv only failed: a disk is missing"
     assert campaign.settings.reference_point is None
-    assert not trials_of(campaign)
+    # what workers had is waited for and kept; nothing more is handed to them
+    assert len(executor.asked) == (3 if slots == 1 else 11)
+    assert len(trials_of(campaign)) >= slots - 6
 
     again = Campaign.open(campaign.directory)
     assert drive(again, Inline(made_up)).kind is EndKind.FINISHED
+    assert sum(r.outcome.was_evaluated for r in trials_of(again)) == 12
     assert again.settings.reference_point is not None
     names = [r.reference for r in read_records(again.storage_url, again.settings.study)]
     assert names.count("conv only") == 1

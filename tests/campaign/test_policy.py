@@ -33,6 +33,12 @@ BUSY = {"in_flight": 1, "requests": 1, "slots": 1}
         ({"draining": True, "in_flight": 1, "requests": 0}, Action.FINISH),
         ({"in_flight": 1, "requests": 3, "slots": 4}, Action.ASK),
         ({"blocked": True, "in_flight": 1}, Action.WAIT),
+        ({"references": 6, "requests": 6, "slots": 7}, Action.ASK),
+        ({"references": 6, "requests": 6, "slots": 6}, Action.WAIT),
+        ({"references": 1, "target": 3, "evaluated": 3, "slots": 9}, Action.WAIT),
+        ({"references": 1, "draining": True}, Action.FINISH),
+        ({"lost_reference": "lost", "references": 1, "in_flight": 2}, Action.ABORT),
+        ({"lost_reference": "lost", "references": 1, **BUSY}, Action.WAIT),
         ({"budget_seconds": 60.0, "elapsed_seconds": 59.9}, Action.ASK),
         ({"budget_seconds": 60.0, "elapsed_seconds": 60.0}, Action.FINISH),
         ({"budget_seconds": 60.0, "elapsed_seconds": 60.0, **BUSY}, Action.WAIT),
@@ -61,6 +67,8 @@ def test_table(state: dict[str, int], action: Action) -> None:
 
 
 def test_the_reason_is_the_users_first() -> None:
+    # but for what it would have come to without them
+    assert decide(SearchState(draining=True, lost_reference="lost")).reason == "lost"
     assert decide(SearchState(draining=True, target=0)).reason == "stopped by the user"
     assert "exhausted" in decide(SearchState(known_in_row=200)).reason
     assert (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from archsearch.campaign.config import Campaign
+from archsearch.campaign.history import History
 from archsearch.campaign.progress import EndKind, Stop
 from archsearch.campaign.replay import replay
 from archsearch.cli import main
@@ -102,6 +104,28 @@ def test_what_was_known_decides(done: tuple[Campaign, list[TrialRecord]]) -> Non
     else:
         assert found is not None
         assert found.decision in ("proposal", "rejection")
+
+
+def test_a_floor_counts_from_when_it_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """References end while trials are judged; a replay knows of none before its time."""
+    seen: set[tuple[int, float]] = set()
+    until = History.until
+
+    def noting(history: History, known: int, least: float) -> Any:
+        seen.add((known, least))
+        return until(history, known, least)
+
+    monkeypatch.setattr(History, "until", noting)
+    campaign = new_campaign(tmp_path / "c", RACE)
+    drive(campaign, Unordered(30, seed=3))
+    driven = set(seen)
+    assert len({least for _, least in driven}) == 2
+    seen.clear()
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    assert replay(campaign, records).first is None
+    assert seen == driven
 
 
 def test_a_trial_that_is_still_running_ends_the_replay(
