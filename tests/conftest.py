@@ -31,6 +31,22 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_preload() -> None:
+    """The first bench of a process decides what its forks find imported: here all that any needs.
+
+    Otherwise each run of a later bench would import torch for itself.
+    """
+    from multiprocessing import forkserver
+
+    from archsearch.bench._processes import TRAINING
+    from archsearch.execution.base import worker_environment
+
+    forkserver.set_forkserver_preload([TRAINING])
+    with worker_environment():
+        forkserver.ensure_running()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files are shared out between processes whole; all that needs Ray shares one start of it."""
     for item in items:
