@@ -190,3 +190,10 @@ def test_driver() -> None:
             f"{found['study_bytes'] / 1e6:.0f} MB",
         ]
     ]
+    (aim,) = [row for row in shown("aim") if row[0].startswith("1,000 workers")]
+    idle, peak, grown = percent(found["idle"], 1), found["peak_bytes"] / 1e9, parts[-1] / second
+    assert aim[1].startswith(f"{idle}, {peak:.2f} GB, {grown:.1f}x")
+    assert (aim[3] == "met") is (found["idle"] <= 0.05 and peak < 1 and grown <= 3)
+    busy = found["load"]["trials"] * found["trial_seconds"]
+    whole = 1 - busy / (found["load"]["workers"] * found["virtual_seconds"])
+    assert f"it is {percent(whole, 1)} of the whole campaign" in (BENCH / "README.md").read_text()

@@ -88,7 +88,7 @@ class DriverBench(NamedTuple):
         idle: Share of the workers' time that they waited, until the last trial was asked: after
             that there is nothing to do.
         driver_seconds: On the clock, in all.
-        virtual_seconds: From the first trial to the end.
+        virtual_seconds: From the first reference to the end.
         peak_bytes: Of the driver's process.
         study_bytes: Of the study's file.
     """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from archsearch.campaign.reading import Reading
-from archsearch.campaign.standing import losses, split, stand
+from archsearch.campaign.standing import losses, stand
 from archsearch.pareto import hypervolume
 from archsearch.records import TrialOutcome
 
@@ -16,7 +16,7 @@ MOST_POINTS = 200
 
 
 class CoursePoint(NamedTuple):
-    """A campaign once some trial had ended.
+    """A campaign once some trial had ended, or a reference beside the trials.
 
     Attributes:
         hours: Trained until then, by all workers together, references included.
@@ -35,7 +35,7 @@ def course_of(reading: Reading, bound: Sequence[float] | None = None) -> list[Co
         bound: The reference point, as losses; the campaign's own unless given.
 
     Returns:
-        From the end of the references on; nothing where they have not ended.
+        From the first trial on; nothing where the references have not ended.
     """
     settings = reading.campaign.settings
     if settings.reference_point is None:
@@ -44,19 +44,20 @@ def course_of(reading: Reading, bound: Sequence[float] | None = None) -> list[Co
     oracles = reading.campaign.file.search.oracles
     if bound is None:
         bound = [o.loss(v) for o, v in zip(objectives, settings.reference_point, strict=True)]
-    references, trials = split(reading.records)
     ended = sorted(
-        (t for t in trials if t.outcome is not TrialOutcome.RUNNING),
-        # campaigns of earlier versions kept no order
-        key=lambda t: (t.told_order if t.told_order is not None else t.number, t.number),
+        (r for r in reading.records if r.outcome is not TrialOutcome.RUNNING),
+        # campaigns of earlier versions kept no order; numbers of references are below 0
+        key=lambda r: (r.told_order if r.told_order is not None else r.number, r.number),
     )
-    spent = sum(r.seconds for r in references)
-    every = max(1, math.ceil(len(ended) / MOST_POINTS))
+    # some references may end after trials, where there were workers for both
+    begun = next((n for n, r in enumerate(ended) if r.reference is None), len(ended))
+    spent = sum(r.seconds for r in ended[:begun])
+    every = max(1, math.ceil((len(ended) - begun) / MOST_POINTS))
     points = [CoursePoint(spent / 3600, 0.0)]
-    for place, trial in enumerate(ended, start=1):
-        spent += trial.seconds
-        if place % every == 0 or place == len(ended):
-            standing = stand([*references, *ended[:place]], objectives, oracles=oracles)
+    for place, record in enumerate(ended[begun:], start=begun + 1):
+        spent += record.seconds
+        if (place - begun) % every == 0 or place == len(ended):
+            standing = stand(ended[:place], objectives, oracles=oracles)
             members = [losses(member, objectives) for member in standing.members]
             volume = hypervolume(members, bound) if members else 0.0
             points.append(CoursePoint(spent / 3600, volume))

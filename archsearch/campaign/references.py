@@ -1,4 +1,4 @@
-"""The designs that every campaign is measured against; trained first, drawn beside the front."""
+"""The designs that every campaign is measured against; handed out first, drawn beside the front."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from archsearch.canonical import has_oracle
 from archsearch.costs import Price
 from archsearch.objectives import LEAST_GAP, Objective
 from archsearch.pareto import non_dominated
-from archsearch.records import TrialRecord
+from archsearch.records import TrialOutcome, TrialRecord
 
 NEAR = 0.03
 """A design this far below the front may have been unlucky; seeds of MQAR differ by as much."""
@@ -75,6 +75,15 @@ def conv_only(references: Sequence[TrialRecord]) -> TrialRecord | None:
     return _reference(references, (CONV_ONLY,))
 
 
+def _has_ended(references: Sequence[TrialRecord], name: str) -> bool:
+    """Whatever became of it."""
+    return any(
+        r.outcome is not TrialOutcome.RUNNING
+        for r in references
+        if r.reference is not None and r.reference.split(" @")[0] == name
+    )
+
+
 def full_attention(references: Sequence[TrialRecord]) -> TrialRecord | None:
     """The better of the two full-attention references: the ceiling."""
     return _reference(references, FULL_ATTENTION)
@@ -132,7 +141,9 @@ def stand(
     references, trials = split(estimated(records, scores or {}))
     floor = conv_only(references)
     floor_accuracy = floor.accuracy if floor is not None else 0.0
-    candidates = [t for t in trials if is_candidate(t, floor_accuracy, oracles=oracles)]
+    # the search begins while references are trained: until then nobody is known to be above it
+    eligible = trials if _has_ended(references, CONV_ONLY) else []
+    candidates = [t for t in eligible if is_candidate(t, floor_accuracy, oracles=oracles)]
     points = [losses(t, objectives) for t in candidates]
     mask: Sequence[bool] = list(non_dominated(points)) if points else []
     members = sorted(

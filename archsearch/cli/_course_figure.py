@@ -18,7 +18,7 @@ Course = Sequence[Sequence[float]]
 
 
 def draw(path: Path, courses: Sequence[Course], names: Sequence[str]) -> None:
-    """A line for each campaign, from the end of its references on.
+    """A line for each campaign, from its first trial on.
 
     Args:
         path: PNG, SVG or PDF.

@@ -31,8 +31,9 @@ class Price(BaseModel):
         growth_text: The same to read, such as ``N^1.5`` or ``N log N``.
         leading_coefficient: Of the fastest growing term.
         form: ``flops`` as a function of N, to read.
-        crossover_length: The first length at which the design is cheaper than full attention of its
-            width and depth; None where there is none up to 2^24.
+        crossover_length: The length from which on the design is cheaper than full attention of its
+            width and depth; None where it is not at 2^24. In records of earlier versions the first
+            length at which it is, though it may be dearer at some more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -14,7 +14,8 @@ from archsearch.campaign.estimates import by_trial, cell_intervals, cell_means, 
 from archsearch.campaign.policy import plan_of
 from archsearch.campaign.race import Plan, window
 from archsearch.campaign.reading import Reading
-from archsearch.canonical import readable
+from archsearch.canonical import merged, readable
+from archsearch.costs import crossover_length
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Confirmation, Front, FrontRow, TrialRecord
 
@@ -152,7 +153,10 @@ def _details(
         "form": None if price is None else price.form,
         "growth": None if price is None else price.growth_text,
         "leading": None if price is None else price.leading_coefficient,
-        "crossover": None if price is None else price.crossover_length,
+        # not as recorded: earlier versions took the first length for the one from which on it is
+        "crossover": None
+        if design is None or price is None
+        else crossover_length(merged(design, price.n_max)),
         "cells": _cells(record, confirmations, over_seeds),
         "cells_vary_by": "seeds" if over_seeds else "queries",
         "runs": [_run(record, run) for run in sorted(record.runs)],

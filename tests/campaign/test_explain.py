@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,15 @@ from archsearch.canonical import canonicalise
 from archsearch.errors import CampaignHeldError, InputError, StoreError
 from archsearch.execution.base import ExecutorOptions
 from archsearch.mixers import specs
-from archsearch.records import Evaluation, EvaluationRequest, Failure, FailureKind
+from archsearch.records import (
+    FRESH_RUNS,
+    Confirmation,
+    Evaluation,
+    EvaluationRequest,
+    Failure,
+    FailureKind,
+    RunSeed,
+)
 from archsearch.space import loads
 from archsearch.storage.importance import LEAST_TRIALS, _errors, _shares, read_importances
 from tests.helpers import Inline, Silent, design, drive, made_up, new_campaign, tiny_text
@@ -498,6 +507,40 @@ def _architecture(reading: Reading, number: int) -> Architecture:
     (found,) = [r.architecture for r in reading.records if r.number == number]
     assert found is not None
     return found
+
+
+def test_what_confirmations_scatter_is_in_the_intervals(campaign: Path) -> None:
+    """Edits that never learn do not scatter: alone they would make a lucky design look sure."""
+    reading = read(campaign)
+    plan = plan_of(reading)
+    session(plan, folder_of(reading))
+    (record, *_) = (r for r in reading.records if r.number >= 0 and r.outcome.was_trained)
+    (run, *_) = record.runs.values()
+    fresh = [
+        Confirmation(
+            number=record.number,
+            batch=1,
+            evaluation=run.model_copy(
+                update={
+                    "seed": RunSeed(campaign=5, trial=record.number, run=FRESH_RUNS + seed),
+                    "test": tuple(c.model_copy(update={"accuracy": hits}) for c in run.test),
+                }
+            ),
+        )
+        for seed, hits in enumerate((0.0, 0.9))
+    ]
+    confirmed = replace(reading, confirmations=fresh)
+    widths = [
+        [
+            row.high - row.low
+            for member in explanation_of(one, plan).members
+            for row in member.edits
+            if row.low is not None and row.high is not None
+        ]
+        for one in (reading, confirmed)
+    ]
+    assert len(widths[0]) == len(widths[1]) > 5
+    assert all(1.5 * alone < both for alone, both in zip(*widths, strict=True))
 
 
 def test_one_seed_says_nothing_for_sure(campaign: Path) -> None:

@@ -136,7 +136,7 @@ def test_without_a_gap_there_is_no_share_of_it() -> None:
     row = build_front([*near, *TRIALS], BOTH, POINT).members[0]
     assert row.gap_closed is None
     assert row.cell_gap_closed == (None, None)
-    alone = build_front(TRIALS, BOTH, None).members[0]
+    alone = build_front([REFERENCES[2], *TRIALS], BOTH, None).members[0]
     assert alone.gap_closed is None
     assert alone.cost_vs_full_attention is None
 
@@ -258,9 +258,22 @@ def test_of_equal_yardsticks_the_cheaper_one_counts_in_any_order() -> None:
 
 
 def test_with_fewer_than_three_members_the_knee_is_the_best() -> None:
-    trials = [record(0, 0.2, 100), record(1, 0.9, 1000)]
-    assert build_front(trials, BOTH, None).knee == 1
-    assert build_front(trials[:1], BOTH, None).knee == 0
+    given = [REFERENCES[2], record(0, 0.2, 100), record(1, 0.9, 1000)]
+    assert build_front(given, BOTH, None).knee == 1
+    assert build_front(given[:2], BOTH, None).knee == 0
+
+
+@pytest.mark.parametrize("ended", [None, TrialOutcome.RUNNING, TrialOutcome.DIVERGED])
+def test_until_convolutions_only_have_ended_nobody_is_known_to_beat_them(
+    ended: TrialOutcome | None,
+) -> None:
+    """The search begins beside the references."""
+    others = [r for r in REFERENCES if r.reference != "conv only"]
+    if ended is not None:
+        others.append(REFERENCES[2].model_copy(update={"outcome": ended}))
+    front = build_front([*others, *TRIALS], BOTH, None)
+    assert bool(front.members) is (ended is TrialOutcome.DIVERGED)
+    assert {r.number for r in front.dominated} | {m.number for m in front.members} >= {0, 1, 2}
 
 
 def test_an_oracle_is_a_member_only_if_asked_for() -> None:

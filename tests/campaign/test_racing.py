@@ -170,10 +170,45 @@ def test_a_race_killed_before_random_commits_is_the_undisturbed_one(
     assert everything(shaken) == everything(calm)
 
 
-def _driver(campaign: Campaign, store: Any) -> Any:
+def test_kills_and_drains_while_references_and_trials_are_under_way(tmp_path: Path) -> None:
+    """Answers come in no order: nothing is lost or told twice, and each decision follows."""
+    campaign = new_campaign(tmp_path / "c", RACE.replace("trials: 24", "trials: 12"))
+    rng = np.random.default_rng(4)
+    kills = drains = 0
+
+    class Drains(Unordered):
+        def poll(self, timeout_seconds: float) -> list[Answer]:
+            stop.draining = len(self.asked) > 30
+            return super().poll(timeout_seconds)
+
+    def crowded(campaign: Campaign, store: Any) -> Any:
+        return _driver(campaign, store, Unordered(24, seed=kills))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.campaign.test_adoption.driver", crowded)
+        while not drive_until_killed(campaign, int(rng.integers(4, 40)), create=kills == 0):
+            kills += 1
+            if kills % 3 == 0:
+                stop = Stop()
+                ending = drive(campaign, Drains(24, seed=kills), stop=stop, create=False)
+                drains += ending.kind is EndKind.DRAINED
+    assert kills >= 4
+    assert drains >= 1
+    records = read_records(campaign.storage_url, campaign.settings.study)
+    trials = [r for r in records if r.reference is None]
+    orders = {r.number: r.told_order or 0 for r in records}
+    assert sorted(orders.values()) == list(range(1, len(records) + 1))
+    assert sum(r.outcome.was_evaluated for r in trials) == 12
+    assert len(records) - len(trials) == 6
+    assert min(orders[t.number] for t in trials) < max(orders[n] for n in orders if n < 0)
+    assert campaign.settings.reference_point is not None
+    assert replay(campaign, records).first is None
+
+
+def _driver(campaign: Campaign, store: Any, executor: Inline | None = None) -> Any:
     from tests.helpers import driver
 
-    return driver(campaign, store, Inline(slow_learner))
+    return driver(campaign, store, executor or Inline(slow_learner))
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "surrogate"])

@@ -191,6 +191,22 @@ def test_a_course_ends_at_the_fronts_hypervolume(tmp_path: Path) -> None:
     assert [p.hypervolume for p in own] == sorted(p.hypervolume for p in own)
 
 
+def test_a_course_takes_references_and_trials_in_the_order_of_their_ends(tmp_path: Path) -> None:
+    (reading,) = readings(made(tmp_path / "a", {4: 0.5, 16: 0.8}))
+    first, *references = (r for r in reading.records if r.reference is not None)
+    trials = [r for r in reading.records if r.reference is None]
+    order = [first, trials[0], *references, trials[1]]
+    mixed = [r.model_copy(update={"told_order": n}) for n, r in enumerate(order, 1)]
+    course = course_of(replace(reading, records=mixed))
+    counts = range(1, len(order) + 1)
+    seconds = [sum(r.seconds for r in order[:n]) / 3600 for n in counts]
+    assert [point.hours for point in course] == pytest.approx(seconds)
+    # the first trial was no member yet: who beats convolutions only was not known
+    known = [any(r.reference == "conv only" for r in order[:n]) for n in counts]
+    assert [point.hypervolume > 0 for point in course] == known
+    assert known[1:3] == [False, False]
+
+
 def test_the_picture(cli: Cli, tmp_path: Path) -> None:
     a, b = made(tmp_path / "a", {4: 0.5, 8: 0.7}), made(tmp_path / "b", {4: 0.6})
     path = tmp_path / "course.svg"

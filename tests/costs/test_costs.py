@@ -7,6 +7,8 @@ import time
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archsearch.architecture import Architecture, Block, Component
 from archsearch.canonical import spec_of
@@ -21,9 +23,19 @@ from archsearch.costs import (
     price,
     state_floats,
 )
-from archsearch.costs.growth import LONGEST, _first
+from archsearch.costs.growth import _GRID, LONGEST, _last_turn
 from archsearch.errors import InputError
 from archsearch.mixers.base import Growth
+
+CROSSING = [
+    Component(name="based"),
+    Component(name="delta_net"),
+    Component(name="landmark_attention"),
+    Component(name="native_sparse_attention"),
+    Component(name="short_conv", options={"kernel_size": 3}),
+    Component(name="attention"),
+]
+"""Some are dearer than attention at some lengths; two work in blocks, whose price jumps."""
 
 
 def conv(kernel_size: int = 3) -> Component:
@@ -154,10 +166,40 @@ def test_crossover():
     assert crossover_length(design(attention(), window(300))) == 301
 
 
+def test_what_is_dearer_in_between_crosses_at_the_last_turn():
+    # 16 features of order 2 cost more than short attention, and what they cost does not fall
+    built = Architecture(
+        d_model=64,
+        blocks=(Block(sequence=conv()), Block(sequence=Component(name="based"))),
+    )
+    found = crossover_length(built)
+    assert found == 87
+    depth = len(built.blocks)
+    full = design(*[attention()] * depth)
+    cheaper = [flops_at(built, n) < flops_at(full, n) for n in range(1, found + 64)]
+    assert cheaper[0]
+    assert not cheaper[found - 2]
+    assert all(cheaper[found - 1 :])
+
+
+@given(st.lists(st.sampled_from(CROSSING), min_size=1, max_size=3))
+def test_crossover_is_that_of_all_lengths(mixers):
+    """By looking at each length; beyond those that are looked at here the lead only grows."""
+    built = Architecture(d_model=32, blocks=tuple(Block(sequence=m) for m in mixers))
+    full = Architecture(d_model=32, blocks=tuple(Block(sequence=attention()) for _ in mixers))
+    dearer = [n for n in range(1, 2049) if flops_at(built, n) >= flops_at(full, n)]
+    found = crossover_length(built)
+    if found is not None and found <= 2048:
+        assert found == max(dearer, default=0) + 1
+    else:
+        assert 2048 in dearer
+
+
 @pytest.mark.parametrize("turn", [1, 2, 3, 4, 5, 1000, 1024, 1025, LONGEST])
-def test_search_for_the_first_length(turn):
-    assert _first(lambda length: length >= turn) == turn
-    assert _first(lambda length: length > LONGEST) is None
+def test_search_for_the_last_turn(turn):
+    low = max(n for n in (0, *_GRID) if n < turn)
+    high = min(n for n in _GRID if n >= turn)
+    assert _last_turn(lambda length: length >= turn, low, high) == turn
 
 
 def test_executed_is_never_less_than_useful():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Final
 
-from archsearch.campaign.estimates import moderated, student_quantile
+from archsearch.campaign.estimates import moderated, scores_of, student_quantile
 from archsearch.campaign.explanation.edits import Edit
 from archsearch.campaign.explanation.motifs import motifs
 from archsearch.campaign.explanation.plan import Evidence, ExplainPlan, Subject
@@ -44,7 +44,9 @@ def conclude(
     """
     evidence = Evidence(plan, runs)
     scores = {digest: evidence.scores(digest) for digest in plan.designs}
-    spread = moderated({digest: found for digest, found in scores.items() if found})
+    # seeds of the confirmations tell how much designs of this campaign scatter, too
+    fresh = {f"trial {n}": found for n, found in scores_of(reading.confirmations).items()}
+    spread = moderated(fresh | {digest: found for digest, found in scores.items() if found})
     front = reading.front
     done = [run for run in runs if run.result is not None]
     return Explanation(
