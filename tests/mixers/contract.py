@@ -306,3 +306,35 @@ def half_precision_error(module: nn.Module, length: int, position_BM: Tensor) ->
         error = float((rounded - exact).norm() / exact.norm())
         worst = max(worst, error if error == error else float("inf"))
     return worst
+
+
+def converted_errors(
+    module: nn.Module, dtype: torch.dtype, length: int, position_BM: Tensor
+) -> dict[str, float]:
+    """Relative L2 distances from float32 once the module itself is of a type, by what is compared.
+
+    Outputs at all positions, at some alone and token by token, and the gradient of the input; of
+    the forms that the module has. Parameters and inputs are the same numbers on both sides. What
+    is NaN or of another type is infinitely far.
+    """
+    x = noise(2, length).to(dtype)
+    module.to(dtype)
+    results: list[dict[str, Tensor]] = []
+    for kind in (torch.float32, dtype):
+        module.to(kind)
+        own = x.to(kind).requires_grad_()
+        y = module(own)
+        (gradient,) = torch.autograd.grad(y, own, noise(2, length, seed=5).to(y))
+        found = {"forward": y.detach(), "gradient": gradient}
+        with torch.no_grad():
+            if hasattr(module, "at"):
+                found["at"] = module.at(own, position_BM)
+            if isinstance(module, Decoding):
+                found["step"], _ = decoded(module, own)
+        results.append(found)
+    errors = {}
+    for name, exact in results[0].items():
+        rounded = results[1][name]
+        error = float((rounded.float() - exact).norm() / exact.norm())
+        errors[name] = error if rounded.dtype == dtype and error == error else float("inf")
+    return errors

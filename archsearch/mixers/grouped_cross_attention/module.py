@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from archsearch.mixers._attention import masked_attention, remember, spread
 from archsearch.mixers._blocks import in_slices
 from archsearch.mixers._blocks_cost import block_size
-from archsearch.mixers._module import State
+from archsearch.mixers._module import State, wide
 from archsearch.mixers._noise import Noise
 from archsearch.mixers._retrieval import (
     RetrievalMixer,
@@ -118,11 +118,11 @@ class GroupedCrossAttentionModule(RetrievalMixer):
     def initial_state(self, batch: int, length: int) -> State:
         empty = self.zeros(batch, self.num_kv_heads, 0, self.head_width)
         slots = self.spec.slots(length)
-        weight = self.zeros(batch, slots)
+        weight = wide(self.zeros(batch, slots))
         return {
             "key": empty,
             "value": empty,
-            "landmark_sum": self.zeros(batch, 1, 0, self.context.d_model),
+            "landmark_sum": wide(self.zeros(batch, 1, 0, self.context.d_model)),
             "weight": weight,
             "chosen": torch.zeros(batch, slots, dtype=torch.int64, device=weight.device),
             **counters(batch, length, empty),
@@ -134,7 +134,7 @@ class GroupedCrossAttentionModule(RetrievalMixer):
         own, slots = here // size, self.spec.slots(length)
         q, k, v = self.heads(x_B1D)
         state = remember(state, key=k, value=v)
-        sums = add_up(state["landmark_sum"], x_B1D[:, None], here % size == 0)
+        sums = add_up(state["landmark_sum"], wide(x_B1D[:, None]), here % size == 0)
         state = {**state, "landmark_sum": sums}
         y_BH1E = torch.zeros_like(q)
         if own >= 2:
@@ -175,7 +175,8 @@ def _read(
     score = (q_ZMQE.flatten(0, 1) / width**0.5) @ k.transpose(1, 2)
     inside = score.view(*score.shape[:2], slots, -1).softmax(-1)
     weighted = inside * weight_ZMN.flatten(0, 1)[:, None, :, None]
-    return (weighted.flatten(2) @ v).view(q_ZMQE.shape)
+    # the choice, and with it the weights, may be of a wider type than the values
+    return (weighted.flatten(2).to(v.dtype) @ v).view(q_ZMQE.shape)
 
 
 MODULE = GroupedCrossAttentionModule

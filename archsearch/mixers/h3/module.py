@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from archsearch.mixers._convolution import fft_convolution
-from archsearch.mixers._module import SequenceMixer, State
+from archsearch.mixers._module import SequenceMixer, State, wide
 from archsearch.mixers.base import MixerContext
 from archsearch.mixers.h3.spec import H3
 
@@ -43,9 +43,10 @@ class DiagonalSSM(nn.Module):
         nn.init.normal_(self.readout, std=0.5**0.5, generator=generator)
 
     def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A, B and C, each (H, N) complex."""
-        step_H1 = self.log_step.exp()[:, None]
-        half_HN = torch.complex(-self.log_decay.exp(), self.frequency) * (step_H1 / 2)
+        """A, B and C, each (H, N) complex, of single precision at least: half has none."""
+        step_H1 = wide(self.log_step).exp()[:, None]
+        rate_HN = torch.complex(-wide(self.log_decay).exp(), wide(self.frequency))
+        half_HN = rate_HN * (step_H1 / 2)
         return (1 + half_HN) / (1 - half_HN), step_H1 / (1 - half_HN), _complex(self.readout)
 
     def kernel(self, length: int) -> Tensor:
@@ -67,7 +68,7 @@ class DiagonalSSM(nn.Module):
 
 
 def _complex(x: Tensor) -> Tensor:
-    return torch.complex(x[..., 0], x[..., 1])
+    return torch.complex(*wide(x).unbind(-1))
 
 
 class H3Module(SequenceMixer):
@@ -96,8 +97,7 @@ class H3Module(SequenceMixer):
         length = x_BLD.shape[1]
         joint = self.query_key_value(x_BLD).transpose(1, 2).contiguous()
         with torch.autocast(x_BLD.device.type, enabled=False):
-            wide = torch.promote_types(joint.dtype, torch.float32)
-            q, k, v = joint.to(wide).chunk(3, dim=1)
+            q, k, v = wide(joint).chunk(3, dim=1)
             k = torch.addcmul(fft_convolution(k, self.shift), k, self.shift_skip[:, None])
             kv_BHPQL = self._heads(k)[:, :, :, None] * self._heads(v)[:, :, None]
             sum_BHPQL = fft_convolution(kv_BHPQL, self.ssm.kernel(length)[:, None, None])
@@ -147,7 +147,7 @@ class H3Module(SequenceMixer):
         sums = a * state["sums"] + b * kv[..., None]
         y = 2 * (sums * c).sum(-1).real + self.ssm_skip[:, None, None] * kv
         y_BD = self._read(self._heads(q)[..., None], y).flatten(1)
-        return self.output(y_BD), {"keys": keys_BTD[:, 1:], "sums": sums}
+        return self.output(y_BD.to(x_BD.dtype)), {"keys": keys_BTD[:, 1:], "sums": sums}
 
 
 MODULE = H3Module

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from archsearch.mixers._attention import remember, spread
 from archsearch.mixers._blocks import in_slices, picked_attention
 from archsearch.mixers._blocks_cost import block_size, picking
-from archsearch.mixers._module import State
+from archsearch.mixers._module import State, wide
 from archsearch.mixers._retrieval import (
     RetrievalMixer,
     add_up,
@@ -121,7 +121,7 @@ class LandmarkAttentionModule(RetrievalMixer):
 
     def initial_state(self, batch: int, length: int) -> State:
         empty = self.zeros(batch, self.num_kv_heads, 0, self.head_width)
-        caches = dict.fromkeys(("key", "value", "landmark_sum"), empty)
+        caches = {"key": empty, "value": empty, "landmark_sum": wide(empty)}
         return {**caches, **counters(batch, length, empty)}
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
@@ -130,7 +130,8 @@ class LandmarkAttentionModule(RetrievalMixer):
         own, count = here // size, self.spec.top_k
         q, k, v = self.heads(x_B1D)
         q, k = self.turned(q, k, first=here)
-        sums = add_up(state["landmark_sum"], self._by_head(self.landmark(x_B1D)), here % size == 0)
+        mark_BG1E = wide(self._by_head(self.landmark(x_B1D)))
+        sums = add_up(state["landmark_sum"], mark_BG1E, here % size == 0)
         state = {**remember(state, key=k, value=v), "landmark_sum": sums}
         position_1 = torch.tensor([here], device=x_BD.device)
         opening = self._opening(q, sums[:, :, :own] / size, position_1, size)
@@ -167,15 +168,20 @@ def _grouped_attention(
     opened = F.pad(share[..., size:], (0, 1))[..., None] * score_BHMKC.softmax(-1)
     is_own = own_M11 == torch.arange(num_blocks, device=score.device)[:, None]
     weight = torch.where(is_own, share[..., None, :size], opened)
-    return weight.flatten(3)[..., :kept] @ v_BHTE
+    # the landmarks' scores, and with them the weights, may be of a wider type than the values
+    return weight.flatten(3)[..., :kept].to(v_BHTE.dtype) @ v_BHTE
 
 
 def _grouped_weights(score_ZMNC: Tensor, opening_ZMN: Tensor) -> Tensor:
-    """The own block first; ``opening`` are the scores of the others' landmarks."""
+    """The own block first; ``opening`` are the scores of the others' landmarks.
+
+    Typed as the scores of the keys: those of the landmarks may be of a wider type.
+    """
     own, others = score_ZMNC[:, :, 0], score_ZMNC[:, :, 1:]
     share = torch.cat((own, opening_ZMN), dim=-1).softmax(-1)
     opened = share[..., own.shape[2] :, None] * others.softmax(-1)
-    return torch.cat((share[:, :, None, : own.shape[2]], opened), dim=2)
+    weight = torch.cat((share[:, :, None, : own.shape[2]], opened), dim=2)
+    return weight.to(score_ZMNC.dtype)
 
 
 MODULE = LandmarkAttentionModule

@@ -53,13 +53,17 @@ class LearnedSelectionModule(SelectedAttention):
         weight_BM = logit_BL.gather(1, position_BM).sigmoid() * filled_BM
         self.penalty = self._penalty(logit_BL, open_BL) if self.training else None
         # empty slots add 0 to the position that they point at
-        y_BMD = self.attend(x_BLD, position_BM) * weight_BM[..., None]
+        y_BMD = self._weighted(self.attend(x_BLD, position_BM), weight_BM)
         return place(y_BMD, position_BM, length)
 
     def _logits(self, x: Tensor) -> Tensor:
         """Of the gate, in float32 at least, under autocast too: they are compared."""
         with torch.autocast(x.device.type, enabled=False):
             return F.linear(wide(x), wide(self.gate.weight), wide(self.gate.bias)).squeeze(-1)
+
+    def _weighted(self, y: Tensor, weight: Tensor) -> Tensor:
+        """Outputs times their scores, typed as the parameters: scores may be of a wider type."""
+        return (y * weight[..., None]).to(self.output.weight.dtype)
 
     def _picked(self, logit_BL: Tensor) -> Tensor:
         """Whom the rule picks before the cap; the order of logits is that of scores."""
@@ -114,7 +118,7 @@ class LearnedSelectionModule(SelectedAttention):
         return self.attend_everywhere(x_BLD) * (served_BL * score_BL)[..., None]
 
     def initial_state(self, batch: int, length: int) -> State:
-        best = self.zeros(batch, self.spec.ranked(length)).fill_(float("-inf"))
+        best = wide(self.zeros(batch, self.spec.ranked(length))).fill_(float("-inf"))
         return {**super().initial_state(batch, length), "best": best}
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
@@ -128,7 +132,7 @@ class LearnedSelectionModule(SelectedAttention):
             best = torch.cat((best, logit_B1), dim=1).topk(best.shape[1]).values
         now_B = open_B & (served_B < cap)
         y_BD, state = self.attend_here(x_BD, state)
-        y_BD = y_BD * (now_B * logit_B1[:, 0].sigmoid())[:, None]
+        y_BD = self._weighted(y_BD, now_B * logit_B1[:, 0].sigmoid())
         return y_BD, {**state, "best": best, "served": served_B + now_B}
 
 

@@ -47,7 +47,7 @@ class MambaModule(SequenceMixer):
         count, covered = runs(x_BLD.shape[1])
         step, x, into, out = (_by_run(part, count, covered) for part in inputs)
         with torch.autocast(x_BLD.device.type, enabled=False):
-            y_TME = selective_scan(step, x, self.log_rate.exp(), (into, out), count)
+            y_TME = selective_scan(step, x, self._rate(), (into, out), count)
         y_BLE = y_TME.transpose(0, 1).reshape(len(x_BLD), covered, -1)[:, : x_BLD.shape[1]]
         return self._finish(y_BLE + self.skip * inner_BLE, z_BLE, x_BLD)
 
@@ -58,15 +58,21 @@ class MambaModule(SequenceMixer):
         outputs = []
         for i in range(x_BLD.shape[1]):
             now = tuple(part[:, i] for part in inputs)
-            y_BE, state = scan_step(now, self.log_rate.exp(), state)
+            y_BE, state = scan_step(now, self._rate(), state)
             outputs.append(y_BE)
         return self._finish(torch.stack(outputs, 1) + self.skip * inner_BLE, z_BLE, x_BLD)
 
+    def _rate(self) -> Tensor:
+        """(S, E), in float32 at least."""
+        return wide(self.log_rate).exp()
+
     def _inputs(self, convolved_BLE: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Of the recurrence: dt, dt x, B and C; and x beside them."""
+        """Of the recurrence: dt, dt x, B and C, in float32 at least; and x beside them."""
         x_BLE = F.silu(wide(convolved_BLE))
         sizes = [self.rank, self.state_size, self.state_size]
-        small_BLR, into_BLS, out_BLS = torch.split(self.selection(x_BLE), sizes, dim=-1)
+        # the weights of the map are of the type of what was convolved
+        selected = self.selection(x_BLE.to(convolved_BLE.dtype))
+        small_BLR, into_BLS, out_BLS = torch.split(selected, sizes, dim=-1)
         step_BLE = F.softplus(wide(self.step_size(small_BLR)))
         return (step_BLE, step_BLE * x_BLE, wide(into_BLS), wide(out_BLS)), x_BLE
 
@@ -75,13 +81,13 @@ class MambaModule(SequenceMixer):
 
     def initial_state(self, batch: int, length: int) -> State:
         inputs = self.convolution.initial_inputs(batch)
-        return {"sums": self.zeros(batch, *self.log_rate.shape), "inputs": inputs}
+        return {"sums": wide(self.zeros(batch, *self.log_rate.shape)), "inputs": inputs}
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         u_BE, z_BE = self.input(x_BD).chunk(2, dim=-1)
         convolved, kept = self.convolution.step(u_BE, state["inputs"])
         inputs, inner_BE = self._inputs(convolved)
-        y_BE, sums = scan_step(inputs, self.log_rate.exp(), state["sums"])
+        y_BE, sums = scan_step(inputs, self._rate(), state["sums"])
         y_BD = self._finish(y_BE + self.skip * inner_BE, z_BE, x_BD)
         return y_BD, {"sums": sums, "inputs": kept}
 
