@@ -64,6 +64,8 @@ print(json.dumps({
     "too_long": [refused(), refused(use_cache=False), refused(num_beams=2)],
     "logits": logits.flatten().tolist(), "by_state": by_state.tolist(), "by_all": by_all.tolist(),
     "loss": loss.item(), "decodes": model.decodes, "same": same, "padding": padding,
+    # as Trainer asks: without the attribute it goes by the ** of forward
+    "divides_loss": not getattr(model, "accepts_loss_kwargs", True),
 }))
 """
 
@@ -240,5 +242,6 @@ def test_transformers_loads_and_generates(name: str, tmp_path: Path) -> None:
     assert len(found["too_long"]) == 3
     assert all("exceeds the model's max_length 40" in text for text in found["too_long"])
     assert found["same"]
+    assert found["divides_loss"]
     assert "padding is not supported" in found["padding"]
     assert 0 < found["loss"] < 10
