@@ -50,9 +50,9 @@ def export(
 
     if sum((pick is not None, trial is not None, every)) > 1:
         raise InputError("--pick, --trial and --all exclude each other; give one")
-    if every and out is not None:
-        check_folder(out)
     format_name = export_format(None if every else out, format_name)
+    if out is not None:
+        check_folder(out if every else out.parent)
     exporter = exporters.get(format_name)
     campaign = Campaign.open(directory)
     records = read_records(campaign.storage_url, campaign.settings.study)

@@ -77,10 +77,12 @@ def scale(
     """Extrapolate a small design to a target size, and price it at lengths from 2k to 128k."""
     import sys
 
-    from archsearch.cli._out_file import export_format
+    from archsearch.cli._out_file import check_folder, export_format
     from archsearch.exporters import exporters, read, write
 
     exporter = exporters.get(export_format(out, format_name))
+    if out is not None:
+        check_folder(out.parent)
     small = read(file)
     length = small.task.longest_test_length
     built_length = _built_length(small, max_length)
