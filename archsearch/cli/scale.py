@@ -95,23 +95,21 @@ def scale(
         "lengths_before": _lengths(small.architecture),
         "lengths": _lengths(large),
     }
-    verified = _is_verified(described, verify)
+    verified, unverified = _is_verified(described, verify), None
     if out is not None:
-        write(described, exporter, out, verify=verified)
+        unverified = write(described, exporter, out, verify=verified)
         for line in exporter.hints(has_weights=False):
             print(line, file=sys.stderr)
     if as_json:
         from archsearch.cli.render import print_json
 
-        how = (
-            {} if out is None else {"verified": verified, "unverified": exporter.unverified or None}
-        )
+        how = {} if out is None else {"verified": verified, "unverified": unverified}
         print_json({**facts, "written": None if out is None else str(out), **how})
         return
     _show(facts, length)
     if out is not None:
         why = "too large to be rebuilt and compared here; --verify does it all the same"
-        aside = exporter.unverified if verified else "not compared" if verify is False else why
+        aside = unverified if verified else "not compared" if verify is False else why
         print(f"{out} ({aside})" if aside else out)
 
 
