@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.rungs import last_rung
@@ -14,6 +15,19 @@ from archsearch.records import Front, RunSeed, TrialRecord
 
 EXPORTS = "exports"
 PICKS = ("knee", "best", "cheapest")
+
+
+class Exported(NamedTuple):
+    """A design that was written.
+
+    Attributes:
+        path: Of the file or folder.
+        unverified: What could not be compared with the design; None where all was, or nothing was
+            to be.
+    """
+
+    path: Path
+    unverified: str | None
 
 
 def picked(front: Front, pick: str) -> int:
@@ -88,7 +102,7 @@ def export_record(
     *,
     weights: bool = False,
     verify: bool = True,
-) -> Path:
+) -> Exported:
     """Writes a design, by default to ``exports/trial-<number>`` in the campaign's folder.
 
     See ``exporters.write`` for what comes beside it, and ``file_name`` for the rest of the name.
@@ -102,8 +116,7 @@ def export_record(
     exporter = exporters.get(format_name)
     path = out or campaign.directory / EXPORTS / file_name(record, format_name)
     data = _weights(campaign, record) if weights else None
-    write(describe(campaign, record), exporter, path, data, verify=verify)
-    return path
+    return Exported(path, write(describe(campaign, record), exporter, path, data, verify=verify))
 
 
 def _weights(campaign: Campaign, record: TrialRecord) -> bytes:

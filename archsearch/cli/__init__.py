@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from archsearch._version import __version__
-from archsearch.errors import ArchsearchError, suggestion
+from archsearch.errors import ArchsearchError, StoreError, suggestion
 
 COMMANDS = (
     "run", "resume", "confirm", "status", "watch", "front", "show", "report", "dashboard", "table",
@@ -39,6 +39,9 @@ _LONG = frozenset(
 INTERRUPTED = 130
 _USAGE = 2
 _BUG = 1
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
+"""What a disk or terminal says that takes no more."""
 
 # typer shows neither class: they live in click, or in typer's copy of it
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -104,17 +107,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(given)
         sys.stdout.flush()
     except BrokenPipeError:
-        return _reader_left()
+        # whoever read our output had enough, such as head: that is no error
+        code = 0
     except KeyboardInterrupt:
         print("archsearch: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the process's boundary: everything becomes a line
         if debug:
             traceback.print_exc()
-        return _reported(error)
+        code = _reported(error)
     finally:
         if collects:
             gc.enable()
+    if not _is_printed():
+        # what is still buffered would fail again when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
 
 
@@ -132,12 +139,13 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _reader_left() -> int:
-    """Whoever read our output had enough, such as ``head``: that is no error."""
-    # what is still buffered would fail again when the interpreter ends
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    return 0
+def _is_printed(more: str = "") -> bool:
+    """Whether standard output takes what is still buffered, and some more."""
+    try:
+        print(more, end="", flush=True)
+    except OSError:
+        return False
+    return True
 
 
 def _reported(error: Exception) -> int:
@@ -145,6 +153,11 @@ def _reported(error: Exception) -> int:
         problems, code = error.problems, error.exit_code
     elif isinstance(error, _ClickError):
         problems, code = (_usage_problem(error),), _USAGE
+    # the error does not say which file it is of, but what is full does not take a line either
+    elif isinstance(error, OSError) and error.errno in _FULL and not _is_printed("\n"):
+        problem = f"standard output: cannot be written ({error.strerror})"
+        problems = (f"{problem}; make room, or send it elsewhere",)
+        code = StoreError.exit_code
     else:
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         print(

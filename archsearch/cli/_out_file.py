@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from archsearch.errors import InputError, StoreError
 from archsearch.files import write_atomically
@@ -13,8 +14,9 @@ def check_file(path: Path) -> None:
     """Refuses a file that could not be written, before anything is computed.
 
     Raises:
-        InputError: There is no such folder, or the file is one.
+        InputError: There is no such folder, no file can be made in it, or the file is one.
     """
+    check_folder(path.parent)
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder '{path.parent}'; make it first")
     if path.is_dir():
@@ -22,14 +24,22 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Refuses a folder that could not be made, before anything is computed.
+    """Refuses a folder that could not be made or written to, before anything is computed.
 
     Raises:
-        InputError: It, or what it would lie in, is a file.
+        InputError: It, or what it would lie in, is a file, or takes none.
     """
-    there = next((part for part in (path, *path.parents) if part.exists()), None)
-    if there is not None and not there.is_dir():
-        raise InputError(f"{there}: is a file; give a folder")
+    try:
+        there = next(part for part in (path, *path.parents) if part.exists())
+        if not there.is_dir():
+            raise InputError(f"{there}: is a file; give a folder")
+        # permissions alone do not say it: root has all of them
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{path}: no file can be made there ({error.strerror}); give another folder"
+        ) from None
 
 
 def write_file(path: Path, content: str | bytes) -> None:

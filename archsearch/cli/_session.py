@@ -307,7 +307,7 @@ def _closing_words(
     if front.knee is not None:
         by_number = {record.number: record for record in records}
         try:
-            path = export_record(campaign, by_number[front.knee], "yaml")
+            path = export_record(campaign, by_number[front.knee], "yaml").path
         except InputError as error:
             # what is in the way is the user's; the campaign has ended as it should all the same
             print(f"not exported: {error}")

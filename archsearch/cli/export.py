@@ -50,9 +50,9 @@ def export(
 
     if sum((pick is not None, trial is not None, every)) > 1:
         raise InputError("--pick, --trial and --all exclude each other; give one")
-    if every and out is not None:
-        check_folder(out)
     format_name = export_format(None if every else out, format_name)
+    if out is not None:
+        check_folder(out if every else out.parent)
     exporter = exporters.get(format_name)
     campaign = Campaign.open(directory)
     records = read_records(campaign.storage_url, campaign.settings.study)
@@ -69,12 +69,14 @@ def export(
         numbers = [trial]
     else:
         numbers = [picked(front_of(campaign, records, confirmations), pick or "knee")]
+    unverified = set()
     for number in numbers:
         record = by_number[number]
         target = out / file_name(record, format_name) if out is not None and every else out
         made = export_record(campaign, record, format_name, target, weights=weights, verify=verify)
-        print(made)
-    unverified = [exporter.unverified] if verify and exporter.unverified else []
-    for line in (*unverified, *exporter.hints(has_weights=weights)):
+        print(made.path)
+        if made.unverified is not None:
+            unverified.add(made.unverified)
+    for line in (*sorted(unverified), *exporter.hints(has_weights=weights)):
         # beside the list of what was written, which programs read
         print(line, file=sys.stderr)

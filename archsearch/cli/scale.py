@@ -77,10 +77,12 @@ def scale(
     """Extrapolate a small design to a target size, and price it at lengths from 2k to 128k."""
     import sys
 
-    from archsearch.cli._out_file import export_format
+    from archsearch.cli._out_file import check_folder, export_format
     from archsearch.exporters import exporters, read, write
 
     exporter = exporters.get(export_format(out, format_name))
+    if out is not None:
+        check_folder(out.parent)
     small = read(file)
     length = small.task.longest_test_length
     built_length = _built_length(small, max_length)
@@ -93,23 +95,21 @@ def scale(
         "lengths_before": _lengths(small.architecture),
         "lengths": _lengths(large),
     }
-    verified = _is_verified(described, verify)
+    verified, unverified = _is_verified(described, verify), None
     if out is not None:
-        write(described, exporter, out, verify=verified)
+        unverified = write(described, exporter, out, verify=verified)
         for line in exporter.hints(has_weights=False):
             print(line, file=sys.stderr)
     if as_json:
         from archsearch.cli.render import print_json
 
-        how = (
-            {} if out is None else {"verified": verified, "unverified": exporter.unverified or None}
-        )
+        how = {} if out is None else {"verified": verified, "unverified": unverified}
         print_json({**facts, "written": None if out is None else str(out), **how})
         return
     _show(facts, length)
     if out is not None:
         why = "too large to be rebuilt and compared here; --verify does it all the same"
-        aside = exporter.unverified if verified else "not compared" if verify is False else why
+        aside = unverified if verified else "not compared" if verify is False else why
         print(f"{out} ({aside})" if aside else out)
 
 

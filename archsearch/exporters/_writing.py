@@ -38,7 +38,7 @@ def write(
     weights: bytes | None = None,
     *,
     verify: bool = True,
-) -> None:
+) -> str | None:
     """Writes a design; its folder is made if it is not there.
 
     Beside it come the weights, if there are any, and the SHA-256 of both in ``<name>.sha256``, for
@@ -54,6 +54,9 @@ def write(
         weights: The content of a safetensors file.
         verify: Whether the design is rebuilt from what was written, and compared.
 
+    Returns:
+        What could not be compared; None where all was, or nothing was to be.
+
     Raises:
         InputError: The name is unusable or would overwrite what is not an earlier export of this
             name, or the format cannot say what the design is.
@@ -62,6 +65,7 @@ def write(
     """
     place = _place(path, exporter)
     file, contents = _contents(file, exporter, place, weights)
+    unverified = None
     try:
         if not place.in_folder:
             check_owners(path.parent, place.sums, contents)
@@ -73,12 +77,14 @@ def write(
             for content_name, content in contents.items():
                 write_atomically(aside / content_name, content)
             if verify:
-                exporter.verify(aside if place.in_folder else aside / path.name, file, weights)
+                written = aside if place.in_folder else aside / path.name
+                unverified = exporter.verify(written, file, weights)
             write_atomically(aside / place.sums, checksums(aside))
             _move(aside, place, contents)
         sync(path.parent)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    return unverified
 
 
 def _place(path: Path, exporter: Exporter) -> _Place:

@@ -113,7 +113,9 @@ def _as_they_are(weights: bytes, file: ArchitectureFile) -> bytes:
 class Verify(Protocol):
     """Whether what was written is the design."""
 
-    def __call__(self, path: Path, file: ArchitectureFile, ours: bytes | None = None, /) -> None:
+    def __call__(
+        self, path: Path, file: ArchitectureFile, ours: bytes | None = None, /
+    ) -> str | None:
         """Rebuilds the design from what was written, and compares it.
 
         Args:
@@ -121,6 +123,9 @@ class Verify(Protocol):
             file: What it was made from, with the name of its weights if there are any.
             ours: Our safetensors file, of which every value is looked up in what was written; None
                 where there are no weights, or where names and shapes are to do.
+
+        Returns:
+            What could not be compared here, to be told to whoever exports; None where all was.
 
         Raises:
             MismatchError: It is not the same.
@@ -135,7 +140,6 @@ class Exporter(NamedTuple):
         render: The text of a file; of a folder, the texts of its files by name.
         verify: Compares what was written with the design.
         weights: Our safetensors file of a design as the format wants it.
-        unverified: What ``verify`` cannot compare here, to be told to whoever exports.
         needs: The version that an export needs to be loaded, where not every one will do.
         unweighted: How an export without weights is loaded, where that is done otherwise.
     """
@@ -144,7 +148,6 @@ class Exporter(NamedTuple):
     render: Callable[[ArchitectureFile], str | dict[str, str]]
     verify: Verify
     weights: Callable[[bytes, ArchitectureFile], bytes] = _as_they_are
-    unverified: str = ""
     needs: str = ""
     unweighted: str = ""
 

@@ -284,12 +284,13 @@ def _weights(weights: bytes, file: ArchitectureFile) -> bytes:
     return renamed(weights, pieces_of(file.architecture, config), shapes_of(config))
 
 
-def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> str:
     """Compares parameters, config and weights: the library, which needs a GPU, may not be here."""
     found, wanted = json.loads((path / _CONFIG).read_text(encoding="utf-8")), config_of(file)
     check_written(path / _CONFIG, file, found, wanted, shapes_of(found))
     if file.weights is not None and ours is not None:
         check_renamed(path / file.weights.file, ours, pieces_of(file.architecture, wanted))
+    return not_run(_LIBRARY)
 
 
 EXPORTER = Exporter(
@@ -297,7 +298,6 @@ EXPORTER = Exporter(
     _render,
     _verify,
     _weights,
-    not_run(_LIBRARY),
     needs=f"{_LIBRARY} {_VERSION} or later is needed to load the folder",
     unweighted="from_pretrained cannot load the folder, for there are no weights in it;"
     " AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)) draws them",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,9 @@ MODULE: Final = "modeling_archsearch"
 _CONFIG_CLASS, _MODEL_CLASS = "ArchsearchConfig", "ArchsearchForCausalLM"
 PREFIX: Final = "model."
 """Before the names of our weights: the network is a part of what transformers want."""
+_NOT_LOADED: Final = (
+    "not loaded by transformers, which cannot be imported; network and weights were compared"
+)
 
 
 def _config(file: ArchitectureFile) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def _with_prefix(weights: bytes, file: ArchitectureFile) -> bytes:
     return save({PREFIX + k: v for k, v in load(weights).items()}, metadata={"format": "pt"})
 
 
-def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> str | None:
     """Compares the network, and all of the folder through transformers where these are."""
     from archsearch.exporters._transformers import check_loaded
     from archsearch.exporters._verify import (
@@ -87,20 +89,14 @@ def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> No
         found = tensors_of((path / file.weights.file).read_bytes())
         wanted = {PREFIX + name: value for name, value in tensors.items()}
         check_weights(str(path / file.weights.file), found, wanted)
-    check_loaded(path, file, tensors)
+    return None if check_loaded(path, file, tensors) else _NOT_LOADED
 
 
-_UNVERIFIED = (
-    ""
-    if find_spec("transformers")
-    else "not loaded by transformers, which are not installed; network and weights were compared"
-)
 EXPORTER = Exporter(
     "",
     _render,
     _verify,
     _with_prefix,
-    _UNVERIFIED,
     unweighted="from_pretrained cannot load the folder, for there are no weights in it;"
     " AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=True),"
     " trust_remote_code=True) draws them",

@@ -304,13 +304,14 @@ def _weights(weights: bytes, file: ArchitectureFile) -> bytes:
     return renamed(weights, pieces_of(file.architecture, config), shapes_of(config))
 
 
-def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> None:
+def _verify(path: Path, file: ArchitectureFile, ours: bytes | None = None) -> str:
     """Compares parameters, config and weights: the library may not be here."""
     found, wanted = json.loads(path.read_text(encoding="utf-8")), config_of(file)
     check_written(path, file, found, wanted, shapes_of(found), _TIED)
     if file.weights is not None and ours is not None:
         pieces = pieces_of(file.architecture, wanted)
         check_renamed(path.parent / file.weights.file, ours, pieces, _TIED)
+    return not_run(_LIBRARY)
 
 
-EXPORTER = Exporter(".zoology.json", _render, _verify, _weights, not_run(_LIBRARY))
+EXPORTER = Exporter(".zoology.json", _render, _verify, _weights)

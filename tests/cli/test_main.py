@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -210,6 +211,58 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         complaints = process.stderr.read()
         assert process.wait(60) == 0
     assert complaints == b""
+
+
+FAILING = """
+import sys
+from archsearch.campaign import reading
+from archsearch.cli import main
+from archsearch.errors import InputError
+def read(_):
+    print("begun")
+    raise InputError("wrong")
+reading.read = read
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        # fits into the buffer, and does not
+        (["--version"], 4, "standard output: cannot be written (No space left on device); make"),
+        (["space", "--schema"], 4, "standard output: cannot be written (No space left on device)"),
+        # what is still buffered when the process ends does not hide what was wrong
+        (["front", "x"], 2, "wrong\n"),
+    ],
+)
+def test_a_full_standard_output_is_one_line_and_exit_4(
+    arguments: list[str], code: int, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-c", FAILING, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr.count("\n")) == (code, 1)
+    assert ran.stderr.startswith(f"archsearch: error: {complaint}")
+
+
+def test_a_disk_that_fails_elsewhere_is_not_taken_for_standard_output(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("archsearch.campaign.reading.read", fail)
+    ran = cli("front", "x")
+    assert ran.code == 1
+    assert "internal error: OSError: [Errno 5] Input/output error" in ran.err
 
 
 @pytest.mark.parametrize(

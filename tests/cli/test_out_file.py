@@ -76,6 +76,48 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
             check_folder(path)
 
 
+@pytest.mark.parametrize("check", [check_file, check_folder])
+def test_a_folder_in_which_no_file_can_be_made_is_known_before(
+    check: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"^/proc: no file can be made there \(.+\); give another"):
+        check(Path("/proc/x.png") if check is check_file else Path("/proc"))
+    check(tmp_path / "new")
+    # nothing is left of the trial
+    assert list(tmp_path.iterdir()) == []
+
+    def forbid(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    # as where a folder may not even be looked into
+    monkeypatch.setattr(Path, "exists", forbid)
+    with pytest.raises(InputError, match=r"no file can be made there \(Permission denied\); give"):
+        check(tmp_path / "secret" / "new")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["front", "D", "--plot", "/proc/x.png"], "/proc: no file can be made there"),
+        (["compare", "D", "D", "--plot", "/proc/x.png"], "/proc: no file can be made there"),
+        (["explain", "D", "--show", "--plot", "/proc/x.png"], "/proc: no file can be made there"),
+        (["table", "D", "--out", "/proc/x.csv"], "/proc: no file can be made there"),
+        (["report", "D", "--static", "/proc/x"], "/proc/x: no file can be made there"),
+        (["export", "D", "--all", "--out", "/proc/x"], "/proc/x: no file can be made there"),
+        (["export", "D", "--out", "/proc/x/d.yaml"], "/proc/x: no file can be made there"),
+        (["export", "D", "--out", "/etc/passwd/d.yaml"], "/etc/passwd: is a file; give a folder"),
+        (["scale", "D", "--out", "/proc/x/d.yaml"], "/proc/x: no file can be made there"),
+        (["scale", "D", "--out", "/etc/passwd/d.yaml"], "/etc/passwd: is a file; give a folder"),
+    ],
+)
+def test_commands_refuse_it_before_they_read(
+    cli: Callable[..., Ran], arguments: list[str], named: str
+) -> None:
+    ran = cli(*arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith(f"archsearch: error: {named}")
+
+
 def test_a_folder_of_exports_may_be_called_as_a_file(
     cli: Callable[..., Ran], campaign: Path, tmp_path: Path
 ) -> None:
