@@ -53,16 +53,19 @@ def split(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[Trial
     return references, trials
 
 
+def _named(references: Sequence[TrialRecord], names: Sequence[str]) -> list[TrialRecord]:
+    """Those of these names, at all widths."""
+    return [
+        r for r in references if r.reference is not None and r.reference.split(" @")[0] in names
+    ]
+
+
 def _reference(references: Sequence[TrialRecord], names: Sequence[str]) -> TrialRecord | None:
     """The most accurate one of these names, the cheapest of equals.
 
     Accuracy is capped, so equals are usual; a dearer yardstick would flatter every ratio to it.
     """
-    found = [
-        r
-        for r in references
-        if r.outcome.was_trained and r.reference is not None and r.reference.split(" @")[0] in names
-    ]
+    found = [r for r in _named(references, names) if r.outcome.was_trained]
     return max(found, key=lambda r: (r.accuracy, -_flops(r), r.number), default=None)
 
 
@@ -73,15 +76,6 @@ def _flops(record: TrialRecord) -> int:
 def conv_only(references: Sequence[TrialRecord]) -> TrialRecord | None:
     """The convolutions-only reference: the floor."""
     return _reference(references, (CONV_ONLY,))
-
-
-def _has_ended(references: Sequence[TrialRecord], name: str) -> bool:
-    """Whatever became of it."""
-    return any(
-        r.outcome is not TrialOutcome.RUNNING
-        for r in references
-        if r.reference is not None and r.reference.split(" @")[0] == name
-    )
 
 
 def full_attention(references: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -142,7 +136,8 @@ def stand(
     floor = conv_only(references)
     floor_accuracy = floor.accuracy if floor is not None else 0.0
     # the search begins while references are trained: until then nobody is known to be above it
-    eligible = trials if _has_ended(references, CONV_ONLY) else []
+    ended = any(r.outcome is not TrialOutcome.RUNNING for r in _named(references, (CONV_ONLY,)))
+    eligible = trials if ended else []
     candidates = [t for t in eligible if is_candidate(t, floor_accuracy, oracles=oracles)]
     points = [losses(t, objectives) for t in candidates]
     mask: Sequence[bool] = list(non_dominated(points)) if points else []
