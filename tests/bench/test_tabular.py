@@ -457,7 +457,14 @@ def test_a_shipped_space_can_be_recorded(name: str) -> None:
     assert 12 <= -(-plan.file.training.steps // plan.file.training.eval_every) <= 20
     assert len({family for d in plan.designs for family in d.families}) >= 5
     if (folder / CARD).exists():
-        assert load_table(folder).designs == plan.designs
+        recorded = load_table(folder).designs
+        assert _without_crossover(recorded) == _without_crossover(plan.designs)
+
+
+def _without_crossover(designs: tuple[TableDesign, ...]) -> list[TableDesign]:
+    """Earlier versions recorded the first length at which a design is cheaper than attention."""
+    earlier: dict[str, object] = {"crossover_length": None}
+    return [d.model_copy(update={"price": d.price.model_copy(update=earlier)}) for d in designs]
 
 
 def test_the_shipped_spaces_have_little_in_common() -> None:
