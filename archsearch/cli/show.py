@@ -223,15 +223,12 @@ def _show_confirmations(
 
 
 def _price(record: TrialRecord) -> list[tuple[str, str]]:
-    from archsearch.canonical import merged
+    from archsearch.campaign.standing import crossover_of
     from archsearch.cli._text import human
-    from archsearch.costs import crossover_length
 
     price = record.price
     assert price is not None
-    assert record.architecture is not None
-    # not as recorded: earlier versions took the first length for the one from which on it is
-    crossover = crossover_length(merged(record.architecture, price.n_max))
+    crossover = crossover_of(record)
     embedding = price.embedding_params
     return [
         ("FLOPs", f"{human(price.flops)} (forward, a sequence of {price.n_max:,} tokens)"),

@@ -17,6 +17,14 @@ from archsearch.mixers.base import CostForm, MixerSpec
 LONGEST = 2**24
 """Tokens beyond which no crossover is looked for."""
 
+_EXACT = 512
+"""Lengths between two of the grid that are looked at one by one."""
+
+_GRID = tuple(
+    sorted({*range(1, 129), *(n << k for k in range(24) for n in (2, 3) if n << k <= LONGEST)})
+)
+"""Lengths at which designs are compared: each of a few, then two an octave."""
+
 
 def cost_form(architecture: Architecture, n_max: int | None = None) -> CostForm:
     """Useful FLOPs as a sum of terms c N^a (log2 N)^b; ``growth`` of it is the certificate.
@@ -68,14 +76,6 @@ def crossover_length(architecture: Architecture) -> int | None:
         return useful < depth * _useful(attention, d_model, length)
 
     return _last_turn(is_cheaper, _GRID[last], _GRID[last + 1])
-
-
-_EXACT = 512
-"""Lengths between two of the grid that are looked at one by one."""
-
-_GRID = tuple(
-    sorted({*range(1, 129), *(n << k for k in range(24) for n in (2, 3) if n << k <= LONGEST)})
-)
 
 
 @lru_cache(maxsize=4096)

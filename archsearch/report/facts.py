@@ -14,8 +14,8 @@ from archsearch.campaign.estimates import by_trial, cell_intervals, cell_means, 
 from archsearch.campaign.policy import plan_of
 from archsearch.campaign.race import Plan, window
 from archsearch.campaign.reading import Reading
-from archsearch.canonical import merged, readable
-from archsearch.costs import crossover_length
+from archsearch.campaign.standing import crossover_of
+from archsearch.canonical import readable
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Confirmation, Front, FrontRow, TrialRecord
 
@@ -153,10 +153,7 @@ def _details(
         "form": None if price is None else price.form,
         "growth": None if price is None else price.growth_text,
         "leading": None if price is None else price.leading_coefficient,
-        # not as recorded: earlier versions took the first length for the one from which on it is
-        "crossover": None
-        if design is None or price is None
-        else crossover_length(merged(design, price.n_max)),
+        "crossover": crossover_of(record),
         "cells": _cells(record, confirmations, over_seeds),
         "cells_vary_by": "seeds" if over_seeds else "queries",
         "runs": [_run(record, run) for run in sorted(record.runs)],

@@ -338,8 +338,7 @@ def test_references_that_end_late_are_waited_for(tmp_path: Path) -> None:
             return found
 
     campaign = new_campaign(tmp_path / "c", tiny_text("random", 5))
-    observer = Silent()
-    ending = drive(campaign, Reversed(slots=12), observer=observer)
+    ending = drive(campaign, Reversed(slots=12))
     assert ending.kind is EndKind.FINISHED
     assert campaign.settings.reference_point is not None
     records = read_records(campaign.storage_url, campaign.settings.study)
@@ -499,7 +498,8 @@ def test_a_failed_reference_ends_the_campaign_and_is_tried_again_at_the_next_sta
     assert campaign.settings.reference_point is None
     # what workers had is waited for and kept; nothing more is handed to them
     assert len(executor.asked) == (3 if slots == 1 else 11)
-    assert len(trials_of(campaign)) >= slots - 6
+    begun = len(trials_of(campaign))
+    assert begun == 0 if slots == 1 else begun >= slots - 6
 
     again = Campaign.open(campaign.directory)
     assert drive(again, Inline(made_up)).kind is EndKind.FINISHED
