@@ -63,6 +63,14 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) 
         time.sleep(0.02)
 
 
+def interrupt_twice(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C, and again once the first was heard: equal signals that wait are one signal."""
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert any("draining: " in line for line in process.stdout), "the first was not heard"
+    process.send_signal(signal.SIGINT)
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(text)
@@ -194,10 +202,7 @@ def test_two_signals_leave_the_trial_to_the_next_driver(tmp_path: Path) -> None:
     drive_references_only(campaign)
     process = begin("resume", folder)
     wait_until(lambda: running(folder), process)
-    # one by one, as a terminal does: equal signals that wait are one signal
-    process.send_signal(signal.SIGINT)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
+    interrupt_twice(process)
     returned, said = end(process)
     assert returned == 130, said
     assert "cancelled" in said
