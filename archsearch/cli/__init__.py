@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # taken wherever it stands, for it is typed when a command has just failed
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -123,6 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # what is still buffered would fail again when the interpreter ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
+
+
+def _open_closed_streams() -> None:
+    """What a closed stream would have taken goes nowhere, and no database gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # open to the end
 
 
 def _run(arguments: list[str]) -> int:

@@ -18,6 +18,7 @@ from archsearch.campaign.progress import Ending, EndKind
 from archsearch.cli import COMMANDS, app, main
 from archsearch.cli._session import _closing_words, launch_options
 from archsearch.errors import InputError
+from tests.campaign.test_sessions import MAIN
 from tests.conftest import ROOT
 from tests.helpers import new_campaign, tiny_text
 
@@ -251,6 +252,35 @@ def test_a_full_standard_output_is_one_line_and_exit_4(
         )
     assert (ran.returncode, ran.stderr.count("\n")) == (code, 1)
     assert ran.stderr.startswith(f"archsearch: error: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("closed", "prints", "complains"),
+    [
+        ("<&-", True, True),
+        (">&-", False, True),
+        ("2>&-", True, False),
+        ("<&- >&- 2>&-", False, False),
+    ],
+)
+def test_a_closed_stream_is_as_one_that_nobody_reads(
+    campaign: Path, closed: str, prints: bool, complains: bool
+) -> None:
+    def said(where: Path) -> tuple[int, bool, str]:
+        command = f'"$@" {closed}'
+        program = [sys.executable, "-c", MAIN, "front", str(where)]
+        ran = subprocess.run(
+            ["sh", "-c", command, "sh", *program],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return ran.returncode, ran.stdout != "", ran.stderr
+
+    assert said(campaign) == (0, prints, "")
+    code, out, err = said(campaign / "nothing")
+    assert (code, out, "there is no such folder" in err) == (2, False, complains)
 
 
 def test_a_disk_that_fails_elsewhere_is_not_taken_for_standard_output(
