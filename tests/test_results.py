@@ -16,22 +16,25 @@ from archsearch.campaign.config import Campaign
 from archsearch.campaign.estimates import wilson
 from archsearch.campaign.front import build_front
 from archsearch.campaign.judge import Judge
+from archsearch.campaign.reading import read, with_crossover
 from archsearch.campaign.references import reference_designs
 from archsearch.campaign.replay import _judged
 from archsearch.canonical import campaign_key, canonicalise, readable
 from archsearch.cli import main
 from archsearch.costs import price
-from archsearch.costs.growth import LONGEST
 from archsearch.mixers import specs
 from archsearch.objectives import capped_accuracy
 from archsearch.protocol import TrainingConfig
 from archsearch.records import TrialOutcome, TrialRecord, VerdictKind
+from archsearch.report.facts import facts_of
 from archsearch.space import load
 from archsearch.storage import read_records
 from tests.conftest import OLDER
 from tests.conftest import PUBLISHED as OF_RACES
 
 RESULTS = Path(__file__).parents[1] / "results"
+DEARER_IN_BETWEEN = {"f1095d9c8c3dd6ad": 87, "c1a1623ec8fbcce7": 129, "73ed8692ddaf86d8": 89}
+"""Designs of which a crossover of 1 was recorded, and what it is."""
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/front.json"))
 
 
@@ -73,19 +76,30 @@ def test_records_are_priced_and_named_as_today(campaign: Campaign) -> None:
             assert record.outcome is TrialOutcome.INFEASIBLE
             continue
         today = price(record.architecture, campaign.n_max, vocab_size=vocab_size)
-        # what is executed is up to the algorithms of the version that trained it; earlier ones
-        # recorded the first length at which a design is cheaper, not that from which on it is
-        earlier = {
-            "flops_executed": record.price.flops_executed,
-            "crossover_length": record.price.crossover_length,
-        }
-        assert today.model_copy(update=earlier) == record.price
-        assert (record.price.crossover_length or LONGEST) <= (today.crossover_length or LONGEST)
+        # what is executed is up to the algorithms of the version that trained it
+        executed = {"flops_executed": record.price.flops_executed}
+        shown = with_crossover(record).price
+        assert shown is not None
+        assert today.model_copy(update=executed) == shown
+        recorded = record.price.crossover_length
+        assert shown.crossover_length == DEARER_IN_BETWEEN.get(record.digest, recorded)
         assert record.architecture.digest == record.digest
         if record.campaign_key:
             assert campaign_key(record.architecture, campaign.n_max) == record.campaign_key
         if record.test:
             assert capped_accuracy([c.accuracy for c in record.test]) == record.accuracy
+
+
+def test_the_crossover_that_is_shown_is_todays(capsys: pytest.CaptureFixture[str]) -> None:
+    show = ["show", str(OF_RACES), "9"]
+    assert main(show) == 0
+    assert "cheaper than full attention: from 129 tokens on" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main([*show, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["price"]["crossover_length"] == 129
+    details = facts_of(read(OF_RACES))["details"]
+    assert details["-5"]["crossover"] == "from 87 tokens on"
 
 
 def test_references_are_those_of_today(campaign: Campaign) -> None:

@@ -12,6 +12,8 @@ from archsearch.campaign.decisions import Decisions, decisions
 from archsearch.campaign.front import front_of
 from archsearch.campaign.progress import failures_of
 from archsearch.campaign.table import KINDS, Cell, extra, rows
+from archsearch.canonical import merged
+from archsearch.costs import crossover_length
 from archsearch.errors import StoreError
 from archsearch.records import Confirmation, Front, TrialRecord
 from archsearch.storage import (
@@ -94,3 +96,16 @@ def read(directory: str | Path) -> Reading:
         )
     except OSError as error:
         raise StoreError(f"{directory}: cannot be read ({error.strerror})") from None
+
+
+def with_crossover(record: TrialRecord) -> TrialRecord:
+    """The record with the crossover of its design as it is found today.
+
+    Earlier versions recorded the first length at which a design is cheaper than full attention,
+    not that from which on it is.
+    """
+    if record.architecture is None or record.price is None:
+        return record
+    found = crossover_length(merged(record.architecture, record.price.n_max))
+    price = record.price.model_copy(update={"crossover_length": found})
+    return record.model_copy(update={"price": price})

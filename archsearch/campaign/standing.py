@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from archsearch.campaign.estimates import Contender, Scores, estimated, membership
 from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
-from archsearch.canonical import has_oracle, merged
-from archsearch.costs import Price, crossover_length
+from archsearch.canonical import has_oracle
+from archsearch.costs import Price
 from archsearch.objectives import LEAST_GAP, Objective
 from archsearch.pareto import non_dominated
 from archsearch.records import TrialOutcome, TrialRecord
@@ -42,16 +42,6 @@ def value_of(record: TrialRecord, objective: Objective) -> float:
 def losses(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:
     """Accuracy, cost and perhaps learnability, as numbers to minimise."""
     return tuple(objective.loss(value_of(record, objective)) for objective in objectives)
-
-
-def crossover_of(record: TrialRecord) -> int | None:
-    """From which length on its design is cheaper than full attention; None if at none.
-
-    Not as recorded: earlier versions took the first such length for it.
-    """
-    if record.architecture is None or record.price is None:
-        return None
-    return crossover_length(merged(record.architecture, record.price.n_max))
 
 
 def split(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:

@@ -41,8 +41,8 @@ INTERRUPTED = 130
 _USAGE = 2
 _BUG = 1
 
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
-"""What a disk or terminal says that takes no more."""
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+"""What a disk, a limit or a terminal says that takes no more."""
 
 # typer shows neither class: they live in click, or in typer's copy of it
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # whoever read our output had enough, such as head: that is no error
         code = 0
     except KeyboardInterrupt:
-        print("archsearch: interrupted", file=sys.stderr)
+        _complain("interrupted")
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the process's boundary: everything becomes a line
         if debug:
@@ -122,16 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if collects:
             gc.enable()
     if not _is_printed():
-        # what is still buffered would fail again when the interpreter ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard(1)
     return code
 
 
 def _open_closed_streams() -> None:
-    """What a closed stream would have taken goes nowhere, and no database gets its number."""
+    """What a closed stream would have taken goes nowhere, and no file or pipe gets its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # open to the end
+            stream = Path(os.devnull).open(mode)  # noqa: SIM115  # open to the end
+            # in worker processes, too
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _run(arguments: list[str]) -> int:
@@ -157,6 +159,19 @@ def _is_printed(more: str = "") -> bool:
     return True
 
 
+def _discard(number: int) -> None:
+    """What a stream has still buffered would fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def _complain(problem: str) -> None:
+    try:
+        print(f"archsearch: {problem}", file=sys.stderr, flush=True)
+    except OSError:
+        # nobody can be told; the exit code still says it
+        _discard(2)
+
+
 def _reported(error: Exception) -> int:
     if isinstance(error, ArchsearchError):
         problems, code = error.problems, error.exit_code
@@ -169,13 +184,10 @@ def _reported(error: Exception) -> int:
         code = StoreError.exit_code
     else:
         what = f"{type(error).__name__}: {error}".rstrip(": ")
-        print(
-            f"archsearch: internal error: {_one_line(what)}; run again with --debug and report it",
-            file=sys.stderr,
-        )
+        _complain(f"internal error: {_one_line(what)}; run again with --debug and report it")
         return _BUG
     for problem in problems:
-        print(f"archsearch: error: {_one_line(problem)}", file=sys.stderr)
+        _complain(f"error: {_one_line(problem)}")
     return code
 
 

@@ -28,11 +28,11 @@ def show(
 ) -> None:
     """Show one trial or reference in full."""
     from archsearch.campaign.estimates import by_trial
-    from archsearch.campaign.reading import read
+    from archsearch.campaign.reading import read, with_crossover
     from archsearch.cli import render
 
     reading = read(directory)
-    record = _find(reading.records, trial)
+    record = with_crossover(_find(reading.records, trial))
     again = by_trial(reading.confirmations).get(record.number, [])
     if as_json:
         plain = [c.model_dump(mode="json") for c in again]
@@ -223,19 +223,17 @@ def _show_confirmations(
 
 
 def _price(record: TrialRecord) -> list[tuple[str, str]]:
-    from archsearch.campaign.standing import crossover_of
     from archsearch.cli._text import human
 
     price = record.price
     assert price is not None
-    crossover = crossover_of(record)
     embedding = price.embedding_params
     return [
         ("FLOPs", f"{human(price.flops)} (forward, a sequence of {price.n_max:,} tokens)"),
         ("executed", human(price.flops_executed, "FLOPs")),
         ("growth", f"{price.growth_text} (leading coefficient {price.leading_coefficient:.6g})"),
         ("form", price.form),
-        ("cheaper than full attention from", "-" if crossover is None else f"N = {crossover:,}"),
+        ("cheaper than full attention", price.crossover_text),
         ("parameters", human(price.params)),
         ("embedding", "-" if embedding is None else human(embedding, "parameters")),
         ("state", human(price.state_floats, "floats")),

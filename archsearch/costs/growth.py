@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -17,13 +16,8 @@ from archsearch.mixers.base import CostForm, MixerSpec
 LONGEST = 2**24
 """Tokens beyond which no crossover is looked for."""
 
-_EXACT = 512
-"""Lengths between two of the grid that are looked at one by one."""
-
-_GRID = tuple(
-    sorted({*range(1, 129), *(n << k for k in range(24) for n in (2, 3) if n << k <= LONGEST)})
-)
-"""Lengths at which designs are compared: each of a few, then two an octave."""
+_LENGTHS: tuple[int, ...] = (*range(1, 2049), *(n << k for k in range(10, 23) for n in (3, 4)))
+"""Lengths at which designs are compared: each up to 2,048, then two an octave up to the longest."""
 
 
 def cost_form(architecture: Architecture, n_max: int | None = None) -> CostForm:
@@ -54,46 +48,33 @@ def crossover_length(architecture: Architecture) -> int | None:
 
     Compared in useful FLOPs with the same design, the sequence mixers of each block replaced by
     full attention; channel mixers and norms cancel. A design may be cheaper at few tokens, dearer
-    at some more, and cheaper again: the last turn counts. It is exact where it lies below 2,048;
-    greater lengths are looked at two an octave, and halved between them.
+    at some more, and cheaper again: the last turn counts. Each length up to 2,048 is looked at;
+    greater ones two an octave, and halved between them.
 
     Returns:
         A length from 1 to ``LONGEST``, or None if it is not cheaper at ``LONGEST``.
     """
-    d_model = architecture.d_model
-    mixers = sequence_mixers(architecture)
-    attention, depth = specs.get("attention")(), len(architecture.blocks)
-    ours = sum(n * _useful_on_grid(spec, d_model) for spec, n in mixers.items())
-    dearer = np.flatnonzero(ours >= depth * _useful_on_grid(attention, d_model))
+    d_model, attention = architecture.d_model, specs.get("attention")()
+    counts = sequence_mixers(architecture)
+    counts[attention] -= len(architecture.blocks)
+    lead = sum(n * _useful_flops(spec, d_model) for spec, n in counts.items())
+    dearer = np.flatnonzero(lead >= 0)
     if not len(dearer):
         return 1
     last = int(dearer[-1])
-    if last == len(_GRID) - 1:
+    if last == len(_LENGTHS) - 1:
         return None
-
-    def is_cheaper(length: int) -> bool:
-        useful = sum(n * _useful(spec, d_model, length) for spec, n in mixers.items())
-        return useful < depth * _useful(attention, d_model, length)
-
-    return _last_turn(is_cheaper, _GRID[last], _GRID[last + 1])
-
-
-@lru_cache(maxsize=4096)
-def _useful_on_grid(spec: MixerSpec, d_model: int) -> np.ndarray:
-    """FLOPs at the lengths of the grid, as whole numbers of any size."""
-    return np.array([_useful(spec, d_model, length) for length in _GRID], dtype=object)
-
-
-@lru_cache(maxsize=2**16)
-def _useful(spec: MixerSpec, d_model: int, length: int) -> int:
-    return spec.cost(d_model, length).flops_useful
-
-
-def _last_turn(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The length from which on it holds, of those above ``low``, where it does not, to ``high``."""
-    if high - low <= _EXACT:
-        return 1 + next(n for n in range(high - 1, low - 1, -1) if n == low or not holds(n))
+    low, high = _LENGTHS[last : last + 2]
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
+        if sum(n * spec.cost(d_model, middle).flops_useful for spec, n in counts.items()) < 0:
+            high = middle
+        else:
+            low = middle
     return high
+
+
+@lru_cache(maxsize=1024)
+def _useful_flops(spec: MixerSpec, d_model: int) -> np.ndarray:
+    """At the lengths that are compared, as whole numbers of any size."""
+    return np.array([spec.cost(d_model, n).flops_useful for n in _LENGTHS], dtype=object)

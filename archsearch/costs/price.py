@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from archsearch.architecture import Architecture
 from archsearch.canonical import merged
 from archsearch.costs.flops import executed_flops_at, flops_at
-from archsearch.costs.growth import cost_form, crossover_length
+from archsearch.costs.growth import LONGEST, cost_form, crossover_length
 from archsearch.costs.params import embedding_params, num_params
 from archsearch.costs.state import state_floats
 from archsearch.mixers.base import Growth
@@ -49,6 +49,15 @@ class Price(BaseModel):
     leading_coefficient: float
     form: str
     crossover_length: int | None = None
+
+    @property
+    def crossover_text(self) -> str:
+        """``crossover_length`` to read, as an answer to "cheaper than full attention"."""
+        if self.crossover_length is None:
+            return f"not for good up to {LONGEST:,} tokens"
+        if self.crossover_length == 1:
+            return "at every length"
+        return f"from {self.crossover_length:,} tokens on"
 
     @property
     def growth_class(self) -> Growth:

@@ -13,8 +13,7 @@ from archsearch.campaign.course import course_of
 from archsearch.campaign.estimates import by_trial, cell_intervals, cell_means, wilson
 from archsearch.campaign.policy import plan_of
 from archsearch.campaign.race import Plan, window
-from archsearch.campaign.reading import Reading
-from archsearch.campaign.standing import crossover_of
+from archsearch.campaign.reading import Reading, with_crossover
 from archsearch.canonical import readable
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import Confirmation, Front, FrontRow, TrialRecord
@@ -147,13 +146,13 @@ def _details(
     over_seeds: Sequence[tuple[float, float]],
     rates: list[float] | None,
 ) -> dict[str, Any]:
-    design, price = record.architecture, record.price
+    design, price = record.architecture, with_crossover(record).price
     return {
         "design": "" if design is None else readable(design),
         "form": None if price is None else price.form,
         "growth": None if price is None else price.growth_text,
         "leading": None if price is None else price.leading_coefficient,
-        "crossover": crossover_of(record),
+        "crossover": None if price is None else price.crossover_text,
         "cells": _cells(record, confirmations, over_seeds),
         "cells_vary_by": "seeds" if over_seeds else "queries",
         "runs": [_run(record, run) for run in sorted(record.runs)],

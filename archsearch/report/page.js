@@ -129,11 +129,6 @@ function select(number) {
   detailsNode.scrollIntoView({ behavior: "smooth", block: "nearest" });
 }
 
-function cheaperFrom(found) {
-  if (found.crossover === null) return "at no length (looked at up to 16 M tokens)";
-  return found.crossover === 1 ? "at every length" : `from ${found.crossover.toLocaleString("en")} tokens on`;
-}
-
 // Of a race's first comparison: a rate that was ahead may fall back, one that was not may be scored.
 const atFirstRung = `at step ${about.training.first_rung.toLocaleString("en")}`;
 
@@ -158,7 +153,7 @@ function drawDetails() {
       ...[
         ["FLOPs as a function of N", found.form ?? "–"],
         ["growth", `${found.growth}, leading coefficient ${human(found.leading)}`],
-        ["cheaper than full attention", cheaperFrom(found)],
+        ["cheaper than full attention", found.crossover ?? "–"],
         ["search score", `${accuracy(row.search_accuracy)} (one seed), fresh seeds ${found.fresh.length}`],
         [`learning rates ahead ${atFirstRung}`, ahead(found, " decades", ": nothing was learned by then")],
         ["digest", row.digest],
@@ -293,7 +288,7 @@ function ratesChart(shown, rates) {
 function growthTable() {
   const rows = [...members, ...references].map((row) => {
     const found = facts.details[String(row.number)];
-    return [nameOf(row), found.growth ?? "–", found.form ?? "–", cheaperFrom(found)];
+    return [nameOf(row), found.growth ?? "–", found.form ?? "–", found.crossover ?? "–"];
   });
   if (rows.length)
     section("Growth", table([word("design"), word("class"), word("FLOPs as a function of N"), word("cheaper than full attention")], rows),

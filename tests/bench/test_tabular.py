@@ -458,13 +458,16 @@ def test_a_shipped_space_can_be_recorded(name: str) -> None:
     assert len({family for d in plan.designs for family in d.families}) >= 5
     if (folder / CARD).exists():
         recorded = load_table(folder).designs
-        assert _without_crossover(recorded) == _without_crossover(plan.designs)
-
-
-def _without_crossover(designs: tuple[TableDesign, ...]) -> list[TableDesign]:
-    """Earlier versions recorded the first length at which a design is cheaper than attention."""
-    earlier: dict[str, object] = {"crossover_length": None}
-    return [d.model_copy(update={"price": d.price.model_copy(update=earlier)}) for d in designs]
+        differing = [(a, b) for a, b in zip(recorded, plan.designs, strict=True) if a != b]
+        # the first length at which these are cheaper than attention was recorded, not the last turn
+        assert len(differing) == {"placed": 4, "parallel": 12}[name]
+        for before, today in differing:
+            first, last = before.price.crossover_length, today.price.crossover_length
+            assert last is not None
+            assert first is not None
+            assert first < last < 128
+            price = before.price.model_copy(update={"crossover_length": last})
+            assert before.model_copy(update={"price": price}) == today
 
 
 def test_the_shipped_spaces_have_little_in_common() -> None:

@@ -209,7 +209,7 @@ def test_show_a_trial(cli: Cli, campaign: Path) -> None:
         "outcome:     solved",
         "    1  sliding_window(num_heads=1, window=sqrt)  none",
         "window     4",
-        "form:                              256 N^1.5 + 33024 N + 128 N^0.5",
+        "form:                         256 N^1.5 + 33024 N + 128 N^0.5",
         "(256,16,a=1)     0.992",
         "step    loss  (32,4)  (64,8)",
         "   16-31   1.000         0.992",

@@ -283,6 +283,28 @@ def test_a_closed_stream_is_as_one_that_nobody_reads(
     assert (code, out, "there is no such folder" in err) == (2, False, complains)
 
 
+def test_closed_streams_are_open_in_workers_too(tmp_path: Path) -> None:
+    worker = (
+        "import os, sys; taken = [os.readlink(f'/proc/self/fd/{n}') for n in range(3)];"
+        " open(sys.argv[1], 'w').write(' '.join(taken))"
+    )
+    program = (
+        "import subprocess, sys; from archsearch.cli import main; main(['--version']);"
+        f" subprocess.run([sys.executable, '-c', {worker!r}, sys.argv[1]])"
+    )
+    found = tmp_path / "found"
+    command = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program, str(found)]
+    subprocess.run(command, timeout=60, check=True)
+    assert found.read_text() == "/dev/null /dev/null /dev/null"
+
+
+def test_a_full_standard_error_keeps_the_exit_code(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        program = [sys.executable, "-c", MAIN, "front", str(tmp_path / "nothing")]
+        ran = subprocess.run(program, stderr=full, timeout=60, check=False)
+    assert ran.returncode == 2
+
+
 def test_a_disk_that_fails_elsewhere_is_not_taken_for_standard_output(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

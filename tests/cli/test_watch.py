@@ -23,7 +23,7 @@ def watching(folder: Path) -> subprocess.Popen[str]:
 
 def test_a_running_campaign_is_followed_to_its_end(tmp_path: Path) -> None:
     file, folder = tmp_path / "tiny.yaml", tmp_path / "c"
-    file.write_text(slow(tiny_text("random", 30), 80))
+    file.write_text(slow(tiny_text("random", 12), 80))
     driver = begin("run", file, "--out", folder)
     wait_until(lambda: trained(folder) >= 1, driver)
     before = {path: path.stat().st_mtime_ns for path in folder.glob("campaign.*")}
@@ -44,7 +44,7 @@ def test_a_running_campaign_is_followed_to_its_end(tmp_path: Path) -> None:
     assert any(line.startswith("trial ") and "finished (accuracy" in line for line in lines)
     assert len({line for line in lines if line.startswith("trial ")}) == len(lines) - 2
     assert {path: path.stat().st_mtime_ns for path in folder.glob("campaign.*")} == before
-    assert trained(folder) == 30
+    assert trained(folder) == 12
 
 
 def test_a_campaign_that_nobody_drives(cli: Cli, campaign: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archsearch.architecture import Architecture, Block, Component
@@ -23,7 +23,7 @@ from archsearch.costs import (
     price,
     state_floats,
 )
-from archsearch.costs.growth import _GRID, LONGEST, _last_turn
+from archsearch.costs.growth import LONGEST
 from archsearch.errors import InputError
 from archsearch.mixers.base import Growth
 
@@ -164,6 +164,12 @@ def test_crossover():
     assert crossover_length(design(attention(), attention())) is None
     assert crossover_length(design(window(16))) == 17
     assert crossover_length(design(attention(), window(300))) == 301
+    # between two that are compared, and at one of them
+    assert crossover_length(design(window(5000))) == 5001
+    assert crossover_length(design(window(4095))) == 4096
+    assert crossover_length(design(window(4096))) == 4097
+    assert crossover_length(design(window(LONGEST - 1))) == LONGEST
+    assert crossover_length(design(window(LONGEST))) is None
 
 
 def test_what_is_dearer_in_between_crosses_at_the_last_turn():
@@ -182,24 +188,30 @@ def test_what_is_dearer_in_between_crosses_at_the_last_turn():
     assert all(cheaper[found - 1 :])
 
 
-@given(st.lists(st.sampled_from(CROSSING), min_size=1, max_size=3))
-def test_crossover_is_that_of_all_lengths(mixers):
+@settings(max_examples=40)
+@example(CROSSING[:1] + CROSSING[2:3], 64)  # cheaper at 256, dearer at 257 once more
+@given(st.lists(st.sampled_from(CROSSING), min_size=1, max_size=3), st.sampled_from([32, 64]))
+def test_crossover_is_that_of_all_lengths(mixers, d_model):
     """By looking at each length; beyond those that are looked at here the lead only grows."""
-    built = Architecture(d_model=32, blocks=tuple(Block(sequence=m) for m in mixers))
-    full = Architecture(d_model=32, blocks=tuple(Block(sequence=attention()) for _ in mixers))
-    dearer = [n for n in range(1, 2049) if flops_at(built, n) >= flops_at(full, n)]
+    built = design(*mixers, d_model=d_model)
+    full = design(*[attention()] * len(mixers), d_model=d_model)
     found = crossover_length(built)
-    if found is not None and found <= 2048:
-        assert found == max(dearer, default=0) + 1
-    else:
-        assert 2048 in dearer
+    last = 2049 if found is None else min(found, 2049)
+    assert all(flops_at(built, n) < flops_at(full, n) for n in range(last, 2049))
+    assert last == 1 or flops_at(built, last - 1) >= flops_at(full, last - 1)
 
 
-@pytest.mark.parametrize("turn", [1, 2, 3, 4, 5, 1000, 1024, 1025, LONGEST])
-def test_search_for_the_last_turn(turn):
-    low = max(n for n in (0, *_GRID) if n < turn)
-    high = min(n for n in _GRID if n >= turn)
-    assert _last_turn(lambda length: length >= turn, low, high) == turn
+def test_what_is_dearer_at_the_longest_is_not_cheaper_for_good():
+    masked = Component(name="masked_mixer", options={"num_heads": 2, "expansion": 2})
+    built = design(masked, Component(name="hyena"))
+    found = price(built, 512)
+    full = design(attention(), attention())
+    assert flops_at(built, 512) < flops_at(full, 512)
+    assert flops_at(built, LONGEST) >= flops_at(full, LONGEST)
+    assert found.crossover_length is None
+    assert found.crossover_text == "not for good up to 16,777,216 tokens"
+    assert price(design(conv()), 512).crossover_text == "at every length"
+    assert price(design(window(1024)), 8192).crossover_text == "from 1,025 tokens on"
 
 
 def test_executed_is_never_less_than_useful():

@@ -49,6 +49,8 @@ with torch.no_grad():
     model.save_pretrained(again)
     reloaded = AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)
     same = torch.equal(reloaded.eval()(tokens).logits, logits)
+    half = model.bfloat16()(tokens).logits
+    assert half.dtype == torch.bfloat16
 try:
     model(tokens, attention_mask=torch.tensor([[0] * 3 + [1] * 9, [1] * 12]))
     padding = ""
@@ -62,7 +64,8 @@ def refused(**options):
 print(json.dumps({
     "beams": beams.tolist(), "beams_of_all": beams_of_all.tolist(),
     "too_long": [refused(), refused(use_cache=False), refused(num_beams=2)],
-    "logits": logits.flatten().tolist(), "by_state": by_state.tolist(), "by_all": by_all.tolist(),
+    "half": half.flatten().tolist(), "logits": logits.flatten().tolist(),
+    "by_state": by_state.tolist(), "by_all": by_all.tolist(),
     "loss": loss.item(), "decodes": model.decodes, "same": same, "padding": padding,
     # as Trainer asks: without the attribute it goes by the ** of forward
     "divides_loss": not getattr(model, "accepts_loss_kwargs", True),
@@ -232,6 +235,11 @@ def test_transformers_loads_and_generates(name: str, tmp_path: Path) -> None:
             text = torch.cat((text, ours(text)[:, -1:].argmax(-1)), dim=1)
     torch.testing.assert_close(
         torch.tensor(found["logits"]).view_as(expected), expected, rtol=1e-5, atol=1e-6
+    )
+    with torch.no_grad():
+        half = ours.bfloat16()(tokens).float()
+    torch.testing.assert_close(
+        torch.tensor(found["half"]).view_as(half), half, rtol=0.02, atol=0.02
     )
     assert found["by_all"] == text.tolist()
     assert found["decodes"]

@@ -97,6 +97,18 @@ def test_every_mixer_is_the_same_function(name: str, tmp_path: Path) -> None:
     assert imported_packages(text) - sys.stdlib_module_names == {"torch"}
 
 
+@pytest.mark.parametrize("name", MIXERS)
+def test_every_mixer_is_the_same_function_in_half_precision(name: str, tmp_path: Path) -> None:
+    file = with_mixer(name)
+    made, ours = imported(written(file, tmp_path)).build(seed=0), own_model(file)
+    tokens = torch.arange(80).view(2, 40) % 64
+    with torch.no_grad():
+        found, expected = made.bfloat16()(tokens), ours.bfloat16()(tokens)
+    assert found.dtype == torch.bfloat16
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_whole_design_learns_and_decodes_as_ours(tmp_path: Path) -> None:
     module = imported(written(MIXED, tmp_path))
     made, ours = module.build(seed=0).double(), own_model(MIXED).double()
