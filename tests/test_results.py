@@ -90,7 +90,9 @@ def test_records_are_priced_and_named_as_today(campaign: Campaign) -> None:
             assert capped_accuracy([c.accuracy for c in record.test]) == record.accuracy
 
 
-def test_the_crossover_that_is_shown_is_todays(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_crossover_that_is_shown_is_todays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     show = ["show", str(OF_RACES), "9"]
     assert main(show) == 0
     assert "cheaper than full attention: from 129 tokens on" in " ".join(
@@ -98,6 +100,8 @@ def test_the_crossover_that_is_shown_is_todays(capsys: pytest.CaptureFixture[str
     )
     assert main([*show, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["price"]["crossover_length"] == 129
+    assert main(["export", str(OF_RACES), "--trial", "9", "--out", str(tmp_path / "a.yaml")]) == 0
+    assert "crossover_length: 129" in (tmp_path / "a.yaml").read_text()
     details = facts_of(read(OF_RACES))["details"]
     assert details["-5"]["crossover"] == "from 87 tokens on"
 

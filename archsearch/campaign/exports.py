@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
+from archsearch.campaign.reading import with_crossover
 from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError
 from archsearch.exporters import exporters, write
@@ -59,6 +60,7 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
     """
     if record.architecture is None or record.price is None:
         raise InputError(f"trial {record.number}: has no design that can be built; choose another")
+    price = with_crossover(record).price
     seed, training = (
         RunSeed(campaign=campaign.settings.seed, trial=record.number),
         campaign.file.training,
@@ -72,7 +74,7 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
         task=campaign.file.task,
         training=training,
         seed=seed,
-        price=record.price,
+        price=price,
         accuracy=record.accuracy if record.test else None,
         test=record.test,
         source=Source(

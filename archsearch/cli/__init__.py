@@ -9,17 +9,16 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
-import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from archsearch._version import __version__
+from archsearch.cli import _streams
 from archsearch.errors import ArchsearchError, StoreError, suggestion
 
 COMMANDS = (
@@ -95,10 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # taken wherever it stands, for it is typed when a command has just failed
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    _streams.prepare()
     # a driver beside busy workers: threads that wait for each other make its small matrices slow
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # what a short command makes lives to its end: looking for garbage takes an eighth of its time
@@ -121,19 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if collects:
             gc.enable()
-    if not _is_printed():
-        _discard(1)
+    if not _streams.is_printed():
+        _streams.discard_output()
     return code
-
-
-def _open_closed_streams() -> None:
-    """What a closed stream would have taken goes nowhere, and no file or pipe gets its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            stream = Path(os.devnull).open(mode)  # noqa: SIM115  # open to the end
-            # in worker processes, too
-            os.set_inheritable(stream.fileno(), True)
-            setattr(sys, name, stream)
 
 
 def _run(arguments: list[str]) -> int:
@@ -150,26 +136,8 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _is_printed(more: str = "") -> bool:
-    """Whether standard output takes what is still buffered, and some more."""
-    try:
-        print(more, end="", flush=True)
-    except OSError:
-        return False
-    return True
-
-
-def _discard(number: int) -> None:
-    """What a stream has still buffered would fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-
-
 def _complain(problem: str) -> None:
-    try:
-        print(f"archsearch: {problem}", file=sys.stderr, flush=True)
-    except OSError:
-        # nobody can be told; the exit code still says it
-        _discard(2)
+    print(f"archsearch: {problem}", file=sys.stderr)
 
 
 def _reported(error: Exception) -> int:
@@ -178,7 +146,7 @@ def _reported(error: Exception) -> int:
     elif isinstance(error, _ClickError):
         problems, code = (_usage_problem(error),), _USAGE
     # the error does not say which file it is of, but what is full does not take a line either
-    elif isinstance(error, OSError) and error.errno in _FULL and not _is_printed("\n"):
+    elif isinstance(error, OSError) and error.errno in _FULL and not _streams.is_printed("\n"):
         problem = f"standard output: cannot be written ({error.strerror})"
         problems = (f"{problem}; make room, or send it elsewhere",)
         code = StoreError.exit_code

@@ -49,7 +49,8 @@ def crossover_length(architecture: Architecture) -> int | None:
     Compared in useful FLOPs with the same design, the sequence mixers of each block replaced by
     full attention; channel mixers and norms cancel. A design may be cheaper at few tokens, dearer
     at some more, and cheaper again: the last turn counts. Each length up to 2,048 is looked at;
-    greater ones two an octave, and halved between them.
+    greater ones two an octave, and halved between. What is dearer only between two of those that
+    are looked at is not seen.
 
     Returns:
         A length from 1 to ``LONGEST``, or None if it is not cheaper at ``LONGEST``.
@@ -74,7 +75,7 @@ def crossover_length(architecture: Architecture) -> int | None:
     return high
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _useful_flops(spec: MixerSpec, d_model: int) -> np.ndarray:
     """At the lengths that are compared, as whole numbers of any size."""
     return np.array([spec.cost(d_model, n).flops_useful for n in _LENGTHS], dtype=object)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -39,8 +40,17 @@ def begin(*arguments: str | Path, executor: str = "serial") -> subprocess.Popen[
 
 
 def end(process: subprocess.Popen[str], patience: float = PATIENCE) -> tuple[int, str]:
-    text, _ = process.communicate(timeout=patience)
+    try:
+        text, _ = process.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        given_up(process)
     return process.returncode, text
+
+
+def given_up(process: subprocess.Popen[str]) -> NoReturn:
+    """Fails, and leaves nobody behind who trains on."""
+    os.killpg(process.pid, signal.SIGKILL)
+    pytest.fail(f"out of patience: {process.communicate()[0]}")
 
 
 def records_of(folder: Path) -> list[TrialRecord]:
@@ -58,7 +68,8 @@ def trained(folder: Path) -> int:
 def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
     limit = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < limit
+        if time.monotonic() >= limit:
+            given_up(process)
         if process.poll() is not None:
             pytest.fail(f"ended before it was to: {end(process)}")
         time.sleep(0.02)
@@ -68,12 +79,19 @@ def interrupt_twice(process: subprocess.Popen[str]) -> None:
     """Ctrl-C, and again once the first was heard: equal signals that wait are one signal."""
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
-    patience = threading.Timer(PATIENCE, process.kill)
-    patience.start()
-    # nothing more is said before the second, so no line is lost to what reads ahead
-    heard = any("draining: " in line for line in process.stdout)
-    patience.cancel()
-    assert heard, "the first was not"
+    output, sought, said = process.stdout.fileno(), b"draining: ", b""
+
+    def heard() -> bool:
+        nonlocal said
+        # past the stream's buffer, and no further: the rest is left to who asks next
+        while sought not in said and select.select([output], [], [], 0)[0]:
+            byte = os.read(output, 1)
+            if not byte:
+                break
+            said += byte
+        return sought in said
+
+    wait_until(heard, process)
     process.send_signal(signal.SIGINT)
 
 

@@ -19,7 +19,7 @@ from archsearch.cli import COMMANDS, app, main
 from archsearch.cli._session import _closing_words, launch_options
 from archsearch.errors import InputError
 from tests.campaign.test_sessions import MAIN
-from tests.conftest import ROOT
+from tests.conftest import PUBLISHED, ROOT
 from tests.helpers import new_campaign, tiny_text
 
 from .conftest import Ran
@@ -298,11 +298,44 @@ def test_closed_streams_are_open_in_workers_too(tmp_path: Path) -> None:
     assert found.read_text() == "/dev/null /dev/null /dev/null"
 
 
-def test_a_full_standard_error_keeps_the_exit_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["front", "nothing"], 2),
+        (["--debug", "front", "nothing"], 2),
+        # which says there what reads the file, and what was not compared
+        (["export", str(PUBLISHED), "--trial", "9", "--format", "huggingface", "--out", "a"], 0),
+    ],
+)
+def test_a_full_standard_error_changes_nothing(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
     with Path("/dev/full").open("w") as full:
-        program = [sys.executable, "-c", MAIN, "front", str(tmp_path / "nothing")]
-        ran = subprocess.run(program, stderr=full, timeout=60, check=False)
-    assert ran.returncode == 2
+        ran = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=tmp_path,
+        )
+    assert (ran.returncode, ran.stdout) == (code, "" if code else "a\n")
+
+
+def test_a_limit_of_files_is_as_a_full_disk(tmp_path: Path) -> None:
+    command = 'ulimit -f 0; exec "$@" > file'
+    program = [sys.executable, "-c", MAIN, "space", "--schema"]
+    ran = subprocess.run(
+        ["sh", "-c", command, "sh", *program],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (ran.returncode, ran.stderr.count("\n")) == (4, 1)
+    assert "standard output: cannot be written (File too large)" in ran.stderr
 
 
 def test_a_disk_that_fails_elsewhere_is_not_taken_for_standard_output(
