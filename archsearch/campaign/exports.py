@@ -60,7 +60,6 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
     """
     if record.architecture is None or record.price is None:
         raise InputError(f"trial {record.number}: has no design that can be built; choose another")
-    price = with_crossover(record).price
     seed, training = (
         RunSeed(campaign=campaign.settings.seed, trial=record.number),
         campaign.file.training,
@@ -74,7 +73,7 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
         task=campaign.file.task,
         training=training,
         seed=seed,
-        price=price,
+        price=with_crossover(record).price,
         accuracy=record.accuracy if record.test else None,
         test=record.test,
         source=Source(
