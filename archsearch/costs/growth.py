@@ -16,8 +16,11 @@ from archsearch.mixers.base import CostForm, MixerSpec
 LONGEST = 2**24
 """Tokens beyond which no crossover is looked for."""
 
-_LENGTHS: tuple[int, ...] = (*range(1, 2049), *(n << k for k in range(10, 23) for n in (3, 4)))
-"""Lengths at which designs are compared: each up to 2,048, then two an octave up to the longest."""
+_GRID: tuple[int, ...] = (*range(1, 129), *(n << k for k in range(6, 23) for n in (3, 4)))
+"""Lengths at which designs are compared: each up to 128, then two an octave up to the longest."""
+
+_EXACT = 1024
+"""Lengths of the grid up to which each about the last turn is looked at."""
 
 
 def cost_form(architecture: Architecture, n_max: int | None = None) -> CostForm:
@@ -48,8 +51,9 @@ def crossover_length(architecture: Architecture) -> int | None:
 
     Compared in useful FLOPs with the same design, the sequence mixers of each block replaced by
     full attention; channel mixers and norms cancel. A design may be cheaper at few tokens, dearer
-    at some more, and cheaper again: the last turn counts. Each length up to 2,048 is looked at;
-    greater ones two an octave, and halved between. What is dearer only between two of those that
+    at some more, and cheaper again: the last turn counts. Looked at are each length up to 128, then
+    two an octave; about the last that is dearer, each up to twice the next where that is at most
+    1,024 (the price of blocks jumps), else halves between. What is dearer only between two that
     are looked at is not seen.
 
     Returns:
@@ -63,19 +67,23 @@ def crossover_length(architecture: Architecture) -> int | None:
     if not len(dearer):
         return 1
     last = int(dearer[-1])
-    if last == len(_LENGTHS) - 1:
+    if last == len(_GRID) - 1:
         return None
-    low, high = _LENGTHS[last : last + 2]
+
+    def is_dearer(length: int) -> bool:
+        lead = sum(n * spec.cost(d_model, length).flops_useful for spec, n in counts.items())
+        return lead >= 0
+
+    low, high = _GRID[last], _GRID[last + 1]
+    if high <= _EXACT:
+        return 1 + next(n for n in range(2 * high, 0, -1) if n == low or is_dearer(n))
     while high - low > 1:
         middle = (low + high) // 2
-        if sum(n * spec.cost(d_model, middle).flops_useful for spec, n in counts.items()) < 0:
-            high = middle
-        else:
-            low = middle
+        low, high = (middle, high) if is_dearer(middle) else (low, middle)
     return high
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _useful_flops(spec: MixerSpec, d_model: int) -> np.ndarray:
-    """At the lengths that are compared, as whole numbers of any size."""
-    return np.array([spec.cost(d_model, n).flops_useful for n in _LENGTHS], dtype=object)
+    """At the lengths of the grid, as whole numbers of any size."""
+    return np.array([spec.cost(d_model, n).flops_useful for n in _GRID], dtype=object)
