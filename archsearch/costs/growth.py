@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import compress
 
 import numpy as np
 
@@ -52,8 +54,8 @@ def crossover_length(architecture: Architecture) -> int | None:
     Compared in useful FLOPs with the same design, the sequence mixers of each block replaced by
     full attention; channel mixers and norms cancel. A design may be cheaper at few tokens, dearer
     at some more, and cheaper again: the last turn counts. Looked at are each length up to 128, then
-    two an octave; about the last that is dearer, each up to twice the next where that is at most
-    1,024 (the price of blocks jumps), else halves between. What is dearer only between two that
+    two an octave; about the last that is dearer, each to twice the next where that is at most 1,024
+    (the price of blocks jumps), else halves between. What is dearer only between two that
     are looked at is not seen.
 
     Returns:
@@ -62,28 +64,32 @@ def crossover_length(architecture: Architecture) -> int | None:
     d_model, attention = architecture.d_model, specs.get("attention")()
     counts = sequence_mixers(architecture)
     counts[attention] -= len(architecture.blocks)
-    lead = sum(n * _useful_flops(spec, d_model) for spec, n in counts.items())
-    dearer = np.flatnonzero(lead >= 0)
-    if not len(dearer):
+
+    def dearer(lengths: Sequence[int]) -> list[int]:
+        lead = sum(n * _useful_flops(spec, d_model, lengths) for spec, n in counts.items())
+        return list(compress(lengths, np.greater_equal(lead, 0)))
+
+    low = max(dearer(_GRID), default=None)
+    if low is None:
         return 1
-    last = int(dearer[-1])
-    if last == len(_GRID) - 1:
+    if low == LONGEST:
         return None
-
-    def is_dearer(length: int) -> bool:
-        lead = sum(n * spec.cost(d_model, length).flops_useful for spec, n in counts.items())
-        return lead >= 0
-
-    low, high = _GRID[last], _GRID[last + 1]
+    high = _GRID[_GRID.index(low) + 1]
     if high <= _EXACT:
-        return 1 + next(n for n in range(2 * high, 0, -1) if n == low or is_dearer(n))
+        # Whole octaves, so that few different stretches are asked for, and most are kept.
+        return 1 + max(dearer(range(_octave(low), 2 * _octave(2 * high - 1))))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if is_dearer(middle) else (low, middle)
+        low, high = (middle, high) if dearer(range(middle, middle + 1)) else (low, middle)
     return high
 
 
+def _octave(length: int) -> int:
+    """The greatest power of two up to a length."""
+    return 1 << (length.bit_length() - 1)
+
+
 @lru_cache(maxsize=4096)
-def _useful_flops(spec: MixerSpec, d_model: int) -> np.ndarray:
-    """At the lengths of the grid, as whole numbers of any size."""
-    return np.array([spec.cost(d_model, n).flops_useful for n in _GRID], dtype=object)
+def _useful_flops(spec: MixerSpec, d_model: int, lengths: Sequence[int]) -> np.ndarray:
+    """At some lengths, as whole numbers of any size."""
+    return np.array([spec.cost(d_model, n).flops_useful for n in lengths], dtype=object)
