@@ -119,16 +119,18 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     return float(moocore.hypervolume(inside, ref=bound))
 
 
-def knee(points: ArrayLike, *, cost: int = 1) -> int:
+def knee(points: ArrayLike, *, cost: int = 1) -> int | None:
     """The index of the member of the front that bulges furthest towards the ideal.
 
     That is the member furthest below the line (with more objectives: the plane) through the
-    extremes, every coordinate scaled to the front's range (Das 1999). On a front without a bulge,
-    and between equals, it is the cheapest.
+    extremes, every coordinate scaled to the front's range (Das 1999); between equals the cheapest.
 
     Args:
         points: (n, m), minimised; those that are dominated play no part.
         cost: Which coordinate says how expensive a point is.
+
+    Returns:
+        None where the front has no bulge: none of its members lies below that line.
 
     Raises:
         ValueError: There is no point, or a coordinate is NaN or infinite.
@@ -141,6 +143,9 @@ def knee(points: ArrayLike, *, cost: int = 1) -> int:
     low = front.min(axis=0)
     spread = front.max(axis=0) - low
     height = ((front - low) / np.where(spread > 0, spread, 1.0)).sum(axis=1)
-    # points on one line differ by rounding only
+    # an extreme has 0 in one coordinate and at most 1 in the others; coordinates in which the
+    # members do not differ play no part. Points on one line differ by rounding only.
+    if height.min() >= np.count_nonzero(spread) - 1 - 1e-9:
+        return None
     lowest = np.flatnonzero(height <= height.min() + 1e-9)
     return int(members[lowest[np.argmin(front[lowest, cost])]])

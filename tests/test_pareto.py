@@ -118,17 +118,24 @@ def test_more_points_never_lower_the_hypervolume(points):
 
 
 def test_knee():
-    assert knee([[7.0, 3.0]]) == 0
+    assert knee([[7.0, 3.0]]) is None
     assert knee([[0, 10], [1, 2], [10, 0]]) == 1
     assert knee([[0, 1000], [1, 200], [10, 0]]) == 1
     # a dominated point neither is the knee nor stretches the scale
     assert knee([[0, 10], [1, 2], [10, 0], [1e6, 1e6]]) == 1
-    # straight and hollow fronts have no bulge: the cheapest
-    assert knee([[0, 3], [1, 2], [2, 1], [3, 0]]) == 3
-    assert knee([[0, 3], [2.9, 2.9], [3, 0]]) == 2
-    assert knee([[0, 3], [3, 0]], cost=0) == 0
-    # equal points: the first
-    assert knee([[1, 1], [1, 1]]) == 0
+    # of equals the cheapest
+    assert knee([[0, 10], [1, 5], [5, 1], [10, 0]]) == 2
+    assert knee([[0, 10], [1, 5], [5, 1], [10, 0]], cost=0) == 1
+    # straight and hollow fronts have no bulge
+    assert knee([[0, 3], [1, 2], [2, 1], [3, 0]]) is None
+    assert knee([[0, 3], [2.9, 2.9], [3, 0]]) is None
+    assert knee([[0, 3], [3, 0]]) is None
+    assert knee([[1, 1], [1, 1]]) is None
+    # three objectives; a third in which none differs plays no part
+    assert knee([[0, 9, 9], [9, 0, 9], [9, 9, 0], [2, 2, 2]]) == 3
+    assert knee([[0, 9, 9], [9, 0, 9], [9, 9, 0], [8, 8, 8]]) is None
+    assert knee([[0, 10, 4], [1, 2, 4], [10, 0, 4]]) == 1
+    assert knee([[0, 3, 4], [1, 2, 4], [3, 0, 4]]) is None
 
 
 @exact
@@ -137,6 +144,9 @@ def test_knee_is_on_the_front_whatever_the_order(points, random):
     order = list(range(len(points)))
     random.shuffle(order)
     chosen = knee(points)
+    if chosen is None:
+        assert knee(points[order]) is None
+        return
     assert non_dominated(points)[chosen]
     if points.shape[1] == 2:
         assert (points[order][knee(points[order])] == points[chosen]).all()

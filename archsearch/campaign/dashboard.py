@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,11 +58,11 @@ def _labels(
     trials: Mapping[int, TrialRecord],
     confirmations: Mapping[int, Confirmation],
 ) -> dict[int, Label]:
-    records = list(trials.values())
-    front = front_of(campaign, records, list(confirmations.values()))
+    records, fresh = list(trials.values()), list(confirmations.values())
+    front = front_of(campaign, records, fresh)
     table = {row["number"]: row for row in rows(records, front)}
     found = {
-        trial_id: Label(_short(table[record.number]), _files(campaign, record))
+        trial_id: Label(_short(table[record.number]), _files(campaign, record, fresh))
         for trial_id, record in trials.items()
     }
     return found | {key: _of_confirmation(campaign, one) for key, one in confirmations.items()}
@@ -77,18 +77,22 @@ def _short(row: Mapping[str, Cell]) -> dict[str, str | int | float | bool]:
     return found
 
 
-def _files(campaign: Campaign, record: TrialRecord) -> dict[str, Callable[[], str]]:
+def _files(
+    campaign: Campaign, record: TrialRecord, confirmations: Sequence[Confirmation]
+) -> dict[str, Callable[[], str]]:
     stem = f"trial-{record.number}" if record.reference is None else "reference"
     files: dict[str, Callable[[], str]] = {}
     if record.architecture is not None and record.price is not None:
-        files[f"{stem}.yaml"] = partial(_architecture, campaign, record)
+        files[f"{stem}.yaml"] = partial(_architecture, campaign, record, confirmations)
     if any(run.curve for run in record.runs.values()):
         files[f"{stem}-curve.csv"] = partial(_curve, campaign, record.runs)
     return files
 
 
-def _architecture(campaign: Campaign, record: TrialRecord) -> str:
-    text = exporters.get("yaml").render(describe(campaign, record))
+def _architecture(
+    campaign: Campaign, record: TrialRecord, confirmations: Sequence[Confirmation]
+) -> str:
+    text = exporters.get("yaml").render(describe(campaign, record, confirmations))
     assert isinstance(text, str), "YAML is one file"
     return text
 

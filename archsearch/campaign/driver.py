@@ -19,8 +19,8 @@ from archsearch.campaign.progress import (
     Observer,
     Snapshot,
     Stop,
+    TrialLog,
     name_of,
-    told_line,
 )
 from archsearch.campaign.proposals import Proposer
 from archsearch.campaign.references import (
@@ -54,6 +54,7 @@ class Driver(Loop):
         self._records: dict[Key, TrialRecord] = {}
         self._tally = Tally()
         self._judge = Judge(campaign)
+        self._log = TrialLog(observer.event)
         self._confirmations = store.confirmations()  # of an earlier time: the front shows them
         known = store.records()
         # a driver killed while telling has left a record with its order, of a trial still running
@@ -79,6 +80,7 @@ class Driver(Loop):
         self._begin_references()
         self._adopt()
         ending = self._search()
+        self._log.flush()
         self._store.set_elapsed_seconds(self._elapsed_seconds())
         self._observer.update(self._snapshot)
         return ending
@@ -289,7 +291,7 @@ class Driver(Loop):
         self._learn(record)
         self._proposer.remember(record)
         rungs.keep_scored(self._campaign, record)
-        self._observer.event(told_line(record))
+        self._log.tell(record)
         self._observer.update(self._snapshot)
 
     # display

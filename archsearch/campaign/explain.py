@@ -126,7 +126,8 @@ def explain(
                 worker = worker_of(how, executor.slots)
                 ending = Explainer(plan, folder, executor, observer, stop, worker).run()
         found = explanation_of(reading, plan)
-        keep_sealed(folder / EXPLANATION, found)
+        if plan.seeds >= seeds_of(reading):  # a look at fewer says less than what is kept
+            keep_sealed(folder / EXPLANATION, found)
         return ending, found
 
 

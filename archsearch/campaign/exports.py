@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
+from archsearch.campaign.estimates import intervals, scores_of
 from archsearch.campaign.reading import with_crossover
 from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError
 from archsearch.exporters import exporters, write
-from archsearch.exporters.base import ArchitectureFile, Source
-from archsearch.records import Front, RunSeed, TrialRecord
+from archsearch.exporters.base import ArchitectureFile, FreshSeeds, Source
+from archsearch.records import Confirmation, Front, RunSeed, TrialRecord
 
 EXPORTS = "exports"
 PICKS = ("knee", "best", "cheapest")
@@ -52,8 +55,15 @@ def picked(front: Front, pick: str) -> int:
     return min(front.members, key=lambda m: m.cost).number
 
 
-def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
+def describe(
+    campaign: Campaign, record: TrialRecord, confirmations: Sequence[Confirmation] = ()
+) -> ArchitectureFile:
     """The self-contained description of a trial's design.
+
+    Args:
+        campaign: The trial's.
+        record: Of the trial, or of a reference.
+        confirmations: All of the campaign: intervals pool what seeds scatter.
 
     Raises:
         InputError: The trial has no design that could be built.
@@ -76,12 +86,22 @@ def describe(campaign: Campaign, record: TrialRecord) -> ArchitectureFile:
         price=with_crossover(record).price,
         accuracy=record.accuracy if record.test else None,
         test=record.test,
+        fresh_seeds=_fresh_seeds(record, confirmations),
         source=Source(
             campaign=campaign.settings.study,
             trial=record.reference or str(record.number),
             archsearch=campaign.settings.versions.get("archsearch", "unknown"),
         ),
     )
+
+
+def _fresh_seeds(record: TrialRecord, confirmations: Sequence[Confirmation]) -> FreshSeeds | None:
+    scores = scores_of(confirmations)
+    mine = scores.get(record.number)
+    if mine is None:
+        return None
+    low, high = intervals(scores).get(record.number, (None, None))
+    return FreshSeeds(count=len(mine), accuracy=fmean(mine), low=low, high=high)
 
 
 def file_name(record: TrialRecord, format_name: str) -> str:
@@ -101,12 +121,14 @@ def export_record(
     format_name: str,
     out: Path | None = None,
     *,
+    confirmations: Sequence[Confirmation] = (),
     weights: bool = False,
     verify: bool = True,
 ) -> Exported:
     """Writes a design, by default to ``exports/trial-<number>`` in the campaign's folder.
 
-    See ``exporters.write`` for what comes beside it, and ``file_name`` for the rest of the name.
+    See ``describe`` for the confirmations, ``exporters.write`` for what comes beside it, and
+    ``file_name`` for the rest of the name.
 
     Raises:
         InputError: The format is unknown, the name is unusable, or the trial has no buildable
@@ -117,7 +139,8 @@ def export_record(
     exporter = exporters.get(format_name)
     path = out or campaign.directory / EXPORTS / file_name(record, format_name)
     data = _weights(campaign, record) if weights else None
-    return Exported(path, write(describe(campaign, record), exporter, path, data, verify=verify))
+    file = describe(campaign, record, confirmations)
+    return Exported(path, write(file, exporter, path, data, verify=verify))
 
 
 def _weights(campaign: Campaign, record: TrialRecord) -> bytes:

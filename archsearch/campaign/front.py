@@ -112,11 +112,11 @@ def front_of(
 
 
 def _knee(points: Sequence[tuple[float, ...]], members: Sequence[TrialRecord]) -> int | None:
-    if len(members) < 3:
-        # two points have no bend between them: then what recalls best is the one to show
-        best = max(members, key=lambda m: m.accuracy, default=None)
-        return None if best is None else best.number
-    return members[knee(points)].number
+    if not members:
+        return None
+    found = knee(points)
+    # where nothing bulges, as recall jumps at some price, what recalls best is the one to show
+    return max(members, key=lambda m: m.accuracy).number if found is None else members[found].number
 
 
 def _hypervolume(

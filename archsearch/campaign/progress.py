@@ -9,7 +9,9 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from archsearch.campaign.decisions import Decisions
+from archsearch.campaign.standing import is_oracle
 from archsearch.canonical import readable
+from archsearch.objectives import solves
 from archsearch.records import Front, TrialOutcome, TrialRecord
 
 
@@ -104,4 +106,39 @@ def told_line(record: TrialRecord) -> str:
             f"accuracy {record.accuracy:.3f}, worst cell {record.worst_cell:.3f},"
             f" {record.seconds:.0f} s"
         )
+        if record.outcome is TrialOutcome.SOLVED and not solves([c.accuracy for c in record.test]):
+            detail += ", solved in validation but not in the test"
+        if is_oracle(record):
+            detail += ", is told where the answers are"
     return f"{name_of(record)}: {record.outcome.value} ({detail}): {design_of(record)}"
+
+
+class TrialLog:
+    """Says a line for each trial that was told; neighbours that were known before share one.
+
+    A space that is nearly exhausted would fill the screen with them.
+
+    Args:
+        say: Is given each line.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._known: list[TrialRecord] = []
+
+    def tell(self, record: TrialRecord) -> None:
+        """A trial was told."""
+        if record.outcome is TrialOutcome.DUPLICATE:
+            self._known.append(record)
+            return
+        self.flush()
+        self._say(told_line(record))
+
+    def flush(self) -> None:
+        """Says what was held back to share a line."""
+        known, self._known = self._known, []
+        if len(known) == 1:
+            self._say(told_line(known[0]))
+        elif known:
+            first, last = known[0].number, known[-1].number
+            self._say(f"trials {first} to {last}: {len(known)} duplicates of earlier ones")

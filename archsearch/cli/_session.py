@@ -41,7 +41,7 @@ from archsearch.errors import (
 )
 from archsearch.execution import executors
 from archsearch.execution.base import ExecutorOptions
-from archsearch.records import Front, TrialOutcome, TrialRecord
+from archsearch.records import Confirmation, Front, TrialOutcome, TrialRecord
 from archsearch.samplers import samplers
 from archsearch.space import CampaignFile
 from archsearch.storage import read_confirmations, read_records, redacted, url_problems
@@ -221,10 +221,10 @@ def _drive(
 
     ending, received = carried_out(f"campaign {campaign.directory}", work)
     url, study = campaign.storage_url, campaign.settings.study
-    records = read_records(url, study)
-    front = front_of(campaign, records, read_confirmations(url, study))
+    records, confirmations = read_records(url, study), read_confirmations(url, study)
+    front = front_of(campaign, records, confirmations)
     go_on_with = (resume_command if search else confirm_command)(campaign.directory)
-    _closing_words(campaign, ending, front, records, go_on_with)
+    _closing_words(campaign, ending, front, records, confirmations, go_on_with)
     if ending.kind in (EndKind.DRAINED, EndKind.CANCELLED):
         return exit_code(received)
     _complain_of_failure(ending, front, records, go_on_with)
@@ -291,6 +291,7 @@ def _closing_words(
     ending: Ending,
     front: Front,
     records: list[TrialRecord],
+    confirmations: list[Confirmation],
     go_on_with: str,
 ) -> None:
     print(f"{ending.kind.value}: {ending.reason}")
@@ -307,7 +308,9 @@ def _closing_words(
     if front.knee is not None:
         by_number = {record.number: record for record in records}
         try:
-            path = export_record(campaign, by_number[front.knee], "yaml").path
+            path = export_record(
+                campaign, by_number[front.knee], "yaml", confirmations=confirmations
+            ).path
         except InputError as error:
             # what is in the way is the user's; the campaign has ended as it should all the same
             print(f"not exported: {error}")

@@ -111,7 +111,7 @@ def _show_differences(found: Comparison) -> None:
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_short, value))
+        return ", ".join(map(_short, value)) or "none"
     if isinstance(value, dict):
         return "(" + ",".join(str(v) for v in value.values()) + ")"
     return "-" if value is None else str(value)

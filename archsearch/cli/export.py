@@ -73,7 +73,15 @@ def export(
     for number in numbers:
         record = by_number[number]
         target = out / file_name(record, format_name) if out is not None and every else out
-        made = export_record(campaign, record, format_name, target, weights=weights, verify=verify)
+        made = export_record(
+            campaign,
+            record,
+            format_name,
+            target,
+            confirmations=confirmations,
+            weights=weights,
+            verify=verify,
+        )
         print(made.path)
         if made.unverified is not None:
             unverified.add(made.unverified)

@@ -199,7 +199,10 @@ def print_front(
     if not front.members and not front.dominated:
         print_line("no completed trial yet")
     elif not front.members:
-        hint = "" if with_dominated else " (--all lists those that were trained)"
+        told = sum(row.oracle_bias for row in front.dominated)
+        hints = [f"{told} told where the answers are do not count"] if told else []
+        hints += [] if with_dominated else ["--all lists those that were trained"]
+        hint = f" ({'; '.join(hints)})" if hints else ""
         print_line(f"no design is {LEAST_GAP:g} better than convolutions alone yet{hint}")
     rows = front_rows(front, with_dominated=with_dominated)
     if rows:

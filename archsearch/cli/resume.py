@@ -33,12 +33,20 @@ def resume(
     ] = None,
 ) -> None:
     """Continue a campaign: finished trials stay, running ones are taken up again."""
+    from archsearch.campaign.reading import read
+    from archsearch.campaign.standing import split
     from archsearch.cli import _session
     from archsearch.errors import InputError
 
     campaign = _session.reopened(directory)
+    problems = []
     if time_budget is not None and campaign.settings.lag is not None:
-        raise InputError(_session.UNTIMED)
+        problems.append(_session.UNTIMED)
+    done = sum(r.outcome.was_evaluated for r in split(read(directory).records)[1])
+    if trials is not None and trials < done:
+        problems.append(f"--trials: got {trials}; {done} are done already: give {done} or more")
+    if problems:
+        raise InputError(problems)
     how = _session.launch_options(
         executor=executor,
         workers=workers,

@@ -185,6 +185,7 @@ def _described(
             "max_length": None if built_length == task.longest_length else built_length,
             "accuracy": None,
             "test": (),
+            "fresh_seeds": None,
             "weights": None,
             "source": None if small.source is None else _scaled_source(small),
         }

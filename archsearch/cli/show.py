@@ -11,6 +11,7 @@ from archsearch.cli._options import AsJson, Directory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from archsearch.campaign.reading import Reading
     from archsearch.records import CellScore, Confirmation, Evaluation, Front, TrialRecord
 
 
@@ -20,7 +21,7 @@ def show(
         str,
         typer.Argument(
             metavar="TRIAL",
-            help="A trial's number, or a reference's name such as 'conv only'.",
+            help="A trial's number, or a reference's name or letter, such as 'conv only', A.",
             show_default=False,
         ),
     ],
@@ -32,7 +33,7 @@ def show(
     from archsearch.cli import render
 
     reading = read(directory)
-    record = with_crossover(_find(reading.records, trial))
+    record = with_crossover(_find(reading, trial))
     again = by_trial(reading.confirmations).get(record.number, [])
     if as_json:
         plain = [c.model_dump(mode="json") for c in again]
@@ -67,22 +68,24 @@ def show(
             render.print_line(line)
 
 
-def _find(records: Sequence[TrialRecord], wanted: str) -> TrialRecord:
-    """The record of that number or name.
+def _find(reading: Reading, wanted: str) -> TrialRecord:
+    """The record of that number or name, or of that letter in tables of the front.
 
     Raises:
         InputError: There is none; the message says which there are.
     """
+    from archsearch.cli._picture import letter
     from archsearch.errors import InputError, suggestion
 
-    names = {r.reference: r for r in records if r.reference is not None}
-    numbers = {r.number: r for r in records if r.reference is None}
+    names = {r.reference: r for r in reading.records if r.reference is not None}
     if wanted in names:
         return names[wanted]
-    digits = wanted.removeprefix("trial ")
-    if digits.isascii() and digits.isdigit() and int(digits) in numbers:
-        return numbers[int(digits)]
-    there = f"trials {min(numbers)} to {max(numbers)}" if numbers else "no trials yet"
+    numbers = {str(r.number): r for r in reading.records}
+    numbers |= {letter(i): numbers[str(r.number)] for i, r in enumerate(reading.front.references)}
+    if (short := wanted.removeprefix("trial ")) in numbers:
+        return numbers[short]
+    trials = [r.number for r in reading.records if r.reference is None]
+    there = f"trials {min(trials)} to {max(trials)}" if trials else "no trials yet"
     if names:
         there += f", references {', '.join(repr(n) for n in names)}"
     raise InputError(f"there is no trial '{wanted}'{suggestion(wanted, names)} (there are {there})")
@@ -139,12 +142,15 @@ def _summary(record: TrialRecord) -> list[tuple[str, str]]:
 def _result(record: TrialRecord) -> list[tuple[str, str]]:
     from archsearch.cli._text import accuracy, decades
     from archsearch.records import TrialOutcome
+    from archsearch.space.constraints import LEAST_VIOLATION
 
     pairs = [("outcome", record.outcome.value)]
     if record.duplicate_of is not None:
         pairs.append(("duplicate of", f"trial {record.duplicate_of}"))
     pairs += [
-        ("violated", f"{name} (by {100 * value:.3g}%)") for name, value in record.violations.items()
+        # the least says only that there is one: growth has no amount
+        ("violated", name if value <= LEAST_VIOLATION else f"{name} (by {100 * value:.3g}%)")
+        for name, value in record.violations.items()
     ]
     if record.outcome.was_trained:
         pairs.append(("accuracy", accuracy(record.accuracy)))

@@ -45,8 +45,9 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     outstanding = _outstanding_seeds(reading) if ending else 0
     ending = "" if outstanding else ending
     phase = "running" if holder else "finished" if ending else "stopped"
-    trained = [t for t in trials if t.outcome.was_trained]
-    best = max(trained, key=lambda t: (t.accuracy, -t.number), default=None)
+    # before there is a member, of what was trained; who is told the answers is no result
+    rows = front.members or [row for row in front.dominated if not row.oracle_bias]
+    best = max(rows, key=lambda row: (row.accuracy, -row.cost), default=None)
     return {
         "name": campaign.file.name,
         "title": campaign.file.title,

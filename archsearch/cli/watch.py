@@ -38,10 +38,11 @@ def watch(
 
 def _follow(directory: Path, every: float, progress: LiveProgress) -> None:
     from archsearch.campaign.lock import holder_of
-    from archsearch.campaign.progress import told_line
+    from archsearch.campaign.progress import TrialLog
     from archsearch.campaign.reading import read
     from archsearch.records import TrialOutcome
 
+    log = TrialLog(progress.event)
     known: set[int] | None = None
     while True:
         began = time.monotonic()
@@ -54,7 +55,8 @@ def _follow(directory: Path, every: float, progress: LiveProgress) -> None:
             progress.event(f"{len(ended):,} records so far, {driven}")
             known = set(ended)
         for number in sorted(ended.keys() - known):
-            progress.event(told_line(ended[number]))
+            log.tell(ended[number])
+        log.flush()
         known |= ended.keys()
         progress.update(partial(_snapshot, reading, is_driven=holder is not None))
         if holder is None:

@@ -11,7 +11,7 @@ from archsearch.architecture import Architecture, Component
 from archsearch.canonical import readable, spec_of
 from archsearch.exporters._bundle import Bundle, bundle
 from archsearch.exporters._source import Place, module_class, spec_class
-from archsearch.exporters.base import ArchitectureFile
+from archsearch.exporters.base import ArchitectureFile, FreshSeeds
 from archsearch.mixers import specs
 from archsearch.mixers.base import MixerSpec
 
@@ -127,8 +127,18 @@ def _costs(file: ArchitectureFile) -> list[str]:
         ]
     if file.accuracy is not None:
         cells = ", ".join(f"{c.label} {c.accuracy:.3f}" for c in file.test)
-        found += list(wrap(f"Recall (MQAR, length and pairs): {cells}.", 96))
+        found += list(wrap(f"Recall (MQAR, length and pairs) of the search's seed: {cells}.", 96))
+    if file.fresh_seeds is not None:
+        found += list(wrap(_fresh(file.fresh_seeds), 96))
     return found
+
+
+def _fresh(seeds: FreshSeeds) -> str:
+    """How a design did with seeds that had not chosen it."""
+    text = f"Mean recall with fresh seeds ({seeds.count}): {seeds.accuracy:.3f}"
+    if seeds.low is not None and seeds.high is not None:
+        text += f", 95 % interval {seeds.low:.3f} to {seeds.high:.3f}"
+    return f"{text}. Seeds that chose a design flatter it; these did not."
 
 
 def _source(file: ArchitectureFile) -> str:

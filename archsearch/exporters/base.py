@@ -48,6 +48,24 @@ class Source(BaseModel):
     archsearch: str = Field(pattern=SOURCE_TEXT)
 
 
+class FreshSeeds(BaseModel):
+    """What the design came to when it was trained again with seeds that did not choose it.
+
+    Attributes:
+        count: How many.
+        accuracy: Mean over them; one that diverged counts 0.
+        low: Lower end of the mean's 95 % interval; None where it cannot be told.
+        high: Its upper end.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int = Field(ge=1)
+    accuracy: float
+    low: float | None = None
+    high: float | None = None
+
+
 class Weights(BaseModel):
     """Trained weights in a safetensors file beside the description."""
 
@@ -66,8 +84,10 @@ class ArchitectureFile(BaseModel):
         training: The protocol.
         seed: Of the run that gave the results.
         price: At the longest test cell.
-        accuracy: Mean over the test cells, each capped at the success threshold.
+        accuracy: Of that run, which the search may have kept for scoring high: mean over the test
+            cells, each capped at the success threshold.
         test: By cell.
+        fresh_seeds: The better estimate; None where the design was not trained again.
         max_length: Tokens of the longest sequence that the network is built for; None for the
             longest of the task.
     """
@@ -83,6 +103,7 @@ class ArchitectureFile(BaseModel):
     price: Price | None = None
     accuracy: float | None = None
     test: tuple[CellScore, ...] = ()
+    fresh_seeds: FreshSeeds | None = None
     source: Source | None = None
     weights: Weights | None = None
     max_length: int | None = Field(None, ge=1, le=MOST_LENGTH)

@@ -689,7 +689,12 @@ def test_the_whole_of_it(campaign: Path) -> None:
     again, same = explain(reading, plan, how, Silent(), Stop())
     assert again == (EndKind.FINISHED, "all runs were made before")
     assert same == found
-    assert "per_tenth" in (folder_of(reading) / EXPLANATION).read_text()
+    kept = (folder_of(reading) / EXPLANATION).read_text()
+    assert "per_tenth" in kept
+    # a look at fewer seeds than there are does not replace it
+    _, less = explain(reading, plan._replace(seeds=0), how, Silent(), Stop())
+    assert less.runs == 0
+    assert (folder_of(reading) / EXPLANATION).read_text() == kept
     run = read_runs(plan, folder_of(reading))[0]
     assert isinstance(run, EditRun)
     assert run.result is not None

@@ -257,10 +257,13 @@ def test_of_equal_yardsticks_the_cheaper_one_counts_in_any_order() -> None:
         assert front.members[0].cost_vs_full_attention == 0.5
 
 
-def test_with_fewer_than_three_members_the_knee_is_the_best() -> None:
+def test_where_nothing_bulges_the_knee_is_the_best() -> None:
     given = [REFERENCES[2], record(0, 0.2, 100), record(1, 0.9, 1000)]
     assert build_front(given, BOTH, None).knee == 1
     assert build_front(given[:2], BOTH, None).knee == 0
+    # recall jumps: what is cheap recalls next to nothing
+    jump = [REFERENCES[2], record(0, 0.16, 100), record(1, 0.2, 200), record(2, 0.99, 250)]
+    assert build_front(jump, BOTH, None).knee == 2
 
 
 @pytest.mark.parametrize("ended", [None, TrialOutcome.RUNNING, TrialOutcome.DIVERGED])

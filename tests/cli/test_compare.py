@@ -125,6 +125,12 @@ def test_a_search_that_differs_is_compared_and_said(cli: Cli, tmp_path: Path) ->
     assert shown["covered"][0] == [1.0, 1.0, 0.0]
 
 
+def test_what_one_of_them_has_none_of_is_said(cli: Cli, tmp_path: Path) -> None:
+    a = made(tmp_path / "a", {4: 0.5}, text=CAMPAIGN.replace("seed: 3", "seed: 3, rungs: [0.5]"))
+    b = made(tmp_path / "b", {4: 0.5}, text=CAMPAIGN.replace("seed: 3", "seed: 3, rungs: []"))
+    assert re.search(r"rungs +0\.5 +none", cli("compare", a, b).out)
+
+
 def test_a_campaign_with_nothing_trained(cli: Cli, tmp_path: Path, campaign: Path) -> None:
     build(tmp_path / "new")
     ran = cli("compare", campaign, tmp_path / "new")

@@ -19,6 +19,9 @@ from archsearch.campaign.reading import read
 from archsearch.cli._picture import Role, picture
 from archsearch.cli._static import _bars, _draw_capacity
 from archsearch.cli.figure import draw_front
+from archsearch.exporters import _code
+from archsearch.exporters import read as read_design
+from archsearch.exporters.base import FreshSeeds
 from archsearch.objectives import OBJECTIVES
 from archsearch.records import FRESH_RUNS, Confirmation, RunOutcome, RunSeed, TrialOutcome
 from archsearch.report.facts import facts_of
@@ -207,6 +210,27 @@ def test_capacity_has_intervals_over_seeds_where_there_are_some(confirmed: Path)
     )
 
 
+def test_an_export_says_what_fresh_seeds_came_to(cli: Cli, confirmed: Path) -> None:
+    said = json.loads(cli("front", confirmed, "--json").out)["members"]
+    row = next(row for row in said if row["number"] == 1)
+    out = confirmed / "one.yaml"
+    assert cli("export", confirmed, "--trial", "1", "--out", out).code == 0
+    file = read_design(out)
+    assert file.fresh_seeds == FreshSeeds(
+        count=3, accuracy=row["accuracy"], low=row["low"], high=row["high"]
+    )
+    assert file.accuracy == row["search_accuracy"] > row["accuracy"]
+    shown = _code.code_of(file, None)
+    assert "Mean recall with fresh seeds (3): 0.680, 95 % interval 0." in shown
+    unconfirmed = confirmed / "three.yaml"
+    assert cli("export", confirmed, "--trial", "3", "--out", unconfirmed).code == 0
+    assert read_design(unconfirmed).fresh_seeds is None
+    assert "fresh seeds" not in _code.code_of(read_design(unconfirmed), None)
+    large = confirmed / "large.yaml"
+    assert cli("scale", out, "--width", "128", "--depth", "4", "--out", large).code == 0
+    assert read_design(large).fresh_seeds is None
+
+
 def test_export_picks_by_the_confirmed_scores(cli: Cli, confirmed: Path) -> None:
     opened = Campaign.open(confirmed)
     by_search = json.loads(cli("front", confirmed, "--json").out)["members"]
@@ -260,6 +284,15 @@ def test_confirm_needs_the_lock_and_something_to_confirm(
         assert cli("confirm", confirmed, *bad).code == 2
     (confirmed / "study.db").write_bytes(b"no database" * 100)
     assert cli("confirm", confirmed, "--executor", "serial").code == 4
+
+
+def test_resume_takes_no_fewer_trials_than_are_done(cli: Cli, confirmed: Path) -> None:
+    before = everything(Campaign.open(confirmed))
+    ran = cli("resume", confirmed, "--executor", "serial", "--trials", "2")
+    assert ran.code == 2
+    assert ran.err == "archsearch: error: --trials: got 2; 6 are done already: give 6 or more\n"
+    assert everything(Campaign.open(confirmed)) == before
+    assert Campaign.open(confirmed).settings.trials == 10
 
 
 def test_resume_confirms_at_the_end(cli: Cli, tmp_path: Path) -> None:

@@ -159,7 +159,8 @@ def test_the_study_is_served(which: str, campaign: Path, tmp_path: Path) -> None
         }
         assert set(files) == {f"trial-{member.number}.yaml", f"trial-{member.number}-curve.csv"}
         record = records[member.number]
-        text = exporters.get("yaml").render(describe(reading.campaign, record))
+        file = describe(reading.campaign, record, reading.confirmations)
+        text = exporters.get("yaml").render(file)
         assert files[f"trial-{member.number}.yaml"] == text
         assert yaml.safe_load(str(text))["digest"] == member.digest
         curve = list(csv.DictReader(io.StringIO(files[f"trial-{member.number}-curve.csv"])))

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from archsearch.architecture import Block, Component
 from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.progress import TrialLog, told_line
+from archsearch.records import TrialOutcome
 from archsearch.space import loads
 
-from .conftest import CAMPAIGN, Ran, build, reference_records, trial_records
+from .conftest import CAMPAIGN, Ran, build, record, reference_records, trial_records, window_design
 
 Cli = Callable[..., Ran]
 
@@ -155,6 +158,42 @@ def test_front_without_a_design_above_convolutions(cli: Cli, tmp_path: Path) -> 
     assert ran.out.count("reference") == 6
 
 
+def test_a_design_that_is_told_the_answers_is_no_result(cli: Cli, tmp_path: Path) -> None:
+    file = loads(CAMPAIGN)
+    told = window_design(32, 4).model_copy(
+        update={"blocks": (Block(sequence=Component(name="programmatic_selection")),) * 2}
+    )
+    trials = [
+        record(file, 0, TrialOutcome.SOLVED, told, (0.97, 0.97)),
+        record(file, 1, TrialOutcome.FINISHED, window_design(32, 4), (0.2, 0.1)),
+    ]
+    build(tmp_path / "c", reference_records(file), trials)
+    ran = cli("front", tmp_path / "c")
+    assert "convolutions alone yet (1 told where the answers are do not count; --all" in ran.out
+    facts = json.loads(cli("status", tmp_path / "c", "--json").out)
+    assert (facts["best_trial"], facts["best_accuracy"]) == (1, pytest.approx(0.15))
+    line = told_line(trials[0])
+    assert "solved in validation but not in the test, is told where the answers are)" in line
+    assert "solved in" not in told_line(trial_records(file)[2])
+
+
+def test_duplicates_in_a_row_share_a_line() -> None:
+    finished, known = (trial_records(loads(CAMPAIGN))[i] for i in (0, 7))
+    said: list[str] = []
+    log = TrialLog(said.append)
+    for number, one in enumerate((known, finished, known, known, known, finished, known)):
+        log.tell(one.model_copy(update={"number": number}))
+    log.flush()
+    log.flush()
+    assert [line.split(" (")[0] for line in said] == [
+        "trial 0: duplicate",
+        "trial 1: finished",
+        "trials 2 to 4: 3 duplicates of earlier ones",
+        "trial 5: finished",
+        "trial 6: duplicate",
+    ]
+
+
 def test_status(cli: Cli, campaign: Path) -> None:
     ran = cli("status", campaign)
     assert ran.code == 0
@@ -225,7 +264,7 @@ def test_show_a_trial(cli: Cli, campaign: Path) -> None:
         (4, "not finite at step 7"),
         (5, "error on node-2: RuntimeError: shapes do not match"),
         (5, "Traceback (most recent call last):"),
-        (6, "growth < 2 (by 1e-07%)"),
+        (6, "violated:  growth < 2\n"),
         (7, "duplicate of:  trial 0"),
         (8, "outcome:"),
     ],
@@ -242,6 +281,11 @@ def test_show_a_reference_by_name(cli: Cli, campaign: Path) -> None:
     ran = cli("show", campaign, "conv only")
     assert ran.code == 0
     assert "base_conv(kernel_size=long)" in ran.out
+    # by its letter and number in a front's table
+    front = json.loads(cli("front", campaign, "--json").out)
+    place = [row["name"] for row in front["references"]].index("conv only")
+    assert cli("show", campaign, "ABCDEF"[place]).out == ran.out
+    assert cli("show", campaign, "--", front["references"][place]["number"]).out == ran.out
 
 
 def test_show_json_is_the_record(cli: Cli, campaign: Path) -> None:

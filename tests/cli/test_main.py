@@ -383,9 +383,9 @@ def test_a_file_in_the_way_of_its_export_does_not_spoil_a_campaign(
     path.parent.mkdir()
     ending = Ending(EndKind.FINISHED, "done")
     path.write_text("mine")
-    _closing_words(reading.campaign, ending, reading.front, reading.records, "")
+    _closing_words(reading.campaign, ending, reading.front, reading.records, [], "")
     assert f"\nnot exported: --out: '{path}' is there" in capsys.readouterr().out
     assert path.read_text() == "mine"
     path.unlink()
-    _closing_words(reading.campaign, ending, reading.front, reading.records, "")
+    _closing_words(reading.campaign, ending, reading.front, reading.records, [], "")
     assert f"\nexported: {path}" in capsys.readouterr().out
