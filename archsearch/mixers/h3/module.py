@@ -120,9 +120,9 @@ class H3Module(SequenceMixer):
         q, k, v = self.query_key_value(x_BLD).chunk(3, dim=2)
         state, outputs = torch.zeros((), dtype=a.dtype), []
         for i in range(x_BLD.shape[1]):
-            shifted = self.shift_skip * k[:, i]
-            for j in range(min(i + 1, self.num_taps)):
-                shifted = shifted + self.shift[:, j] * k[:, i - j]
+            recent = k[:, max(0, i + 1 - self.num_taps) : i + 1].flip(1)  # now first
+            taps = self.shift[:, : recent.shape[1]]
+            shifted = self.shift_skip * k[:, i] + torch.einsum("btd,dt->bd", recent, taps)
             kv = torch.einsum("bhp,bhq->bhpq", self._heads(shifted), self._heads(v[:, i]))
             state = a[:, None, None] * state + b[:, None, None] * kv[..., None]
             y = 2 * torch.einsum("bhpqn,hn->bhpq", state, c).real
