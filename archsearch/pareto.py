@@ -120,32 +120,35 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
 
 def knee(points: ArrayLike, *, cost: int = 1) -> int | None:
-    """The index of the member of the front that bulges furthest towards the ideal.
+    """The index of the member of a front that bulges furthest towards the ideal.
 
-    That is the member furthest below the line (with more objectives: the plane) through the
-    extremes, every coordinate scaled to the front's range (Das 1999); between equals the cheapest.
+    That is the member furthest below the line through the extremes, both coordinates scaled to the
+    front's range (Das 1999); between equals the cheapest.
 
     Args:
-        points: (n, m), minimised; those that are dominated play no part.
+        points: (n, 2), minimised; those that are dominated play no part.
         cost: Which coordinate says how expensive a point is.
 
     Returns:
         None where the front has no bulge: none of its members lies below that line.
 
     Raises:
-        ValueError: There is no point, or a coordinate is NaN or infinite.
+        ValueError: There is no point, a coordinate is NaN or infinite, or there are not two.
     """
     array = _checked(points)
     if not len(array):
         raise ValueError("no points have no knee")
+    if array.shape[1] != 2:
+        raise ValueError(f"a knee is one of points with 2 coordinates; got {array.shape[1]}")
     members = np.flatnonzero(non_dominated(array))
     front = array[members]
     low = front.min(axis=0)
     spread = front.max(axis=0) - low
-    height = ((front - low) / np.where(spread > 0, spread, 1.0)).sum(axis=1)
-    # an extreme has 0 in one coordinate and at most 1 in the others; coordinates in which the
-    # members do not differ play no part. Points on one line differ by rounding only.
-    if height.min() >= np.count_nonzero(spread) - 1 - 1e-9:
+    if not spread.all():  # one point, perhaps repeated
+        return None
+    height = ((front - low) / spread).sum(axis=1)
+    # points on one line differ by rounding only
+    if height.min() >= 1 - 1e-9:
         return None
     lowest = np.flatnonzero(height <= height.min() + 1e-9)
     return int(members[lowest[np.argmin(front[lowest, cost])]])

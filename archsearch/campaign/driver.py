@@ -49,12 +49,12 @@ class Driver(Loop):
         stop: Stop,
         worker: WorkerSettings,
     ) -> None:
-        super().__init__(campaign, store, executor, observer, stop, worker)
+        self._log = TrialLog(observer)
+        super().__init__(campaign, store, executor, self._log, stop, worker)
         self._earlier_seconds = store.elapsed_seconds()
         self._records: dict[Key, TrialRecord] = {}
         self._tally = Tally()
         self._judge = Judge(campaign)
-        self._log = TrialLog(observer.event)
         self._confirmations = store.confirmations()  # of an earlier time: the front shows them
         known = store.records()
         # a driver killed while telling has left a record with its order, of a trial still running
@@ -79,8 +79,10 @@ class Driver(Loop):
                 rungs.keep_scored(self._campaign, record)
         self._begin_references()
         self._adopt()
-        ending = self._search()
-        self._log.flush()
+        try:
+            ending = self._search()
+        finally:
+            self._log.flush()
         self._store.set_elapsed_seconds(self._elapsed_seconds())
         self._observer.update(self._snapshot)
         return ending

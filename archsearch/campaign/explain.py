@@ -126,7 +126,8 @@ def explain(
                 worker = worker_of(how, executor.slots)
                 ending = Explainer(plan, folder, executor, observer, stop, worker).run()
         found = explanation_of(reading, plan)
-        if plan.seeds >= seeds_of(reading):  # a look at fewer says less than what is kept
+        # a look at fewer seeds says less than what is kept
+        if plan.seeds >= seeds_of(reading) or not (folder / EXPLANATION).exists():
             keep_sealed(folder / EXPLANATION, found)
         return ending, found
 

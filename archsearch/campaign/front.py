@@ -114,7 +114,8 @@ def front_of(
 def _knee(points: Sequence[tuple[float, ...]], members: Sequence[TrialRecord]) -> int | None:
     if not members:
         return None
-    found = knee(points)
+    # of accuracy and cost: with a third objective an extreme may lie next to the ideal in two
+    found = knee([point[:2] for point in points])
     # where nothing bulges, as recall jumps at some price, what recalls best is the one to show
     return max(members, key=lambda m: m.accuracy).number if found is None else members[found].number
 

@@ -114,31 +114,40 @@ def told_line(record: TrialRecord) -> str:
 
 
 class TrialLog:
-    """Says a line for each trial that was told; neighbours that were known before share one.
+    """An observer that is told of trials, too: a line for each, one for known ones in a row.
 
-    A space that is nearly exhausted would fill the screen with them.
+    A space that is nearly exhausted would fill the screen with these.
 
     Args:
-        say: Is given each line.
+        observer: Is told all that this one is told.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
         self._known: list[TrialRecord] = []
 
     def tell(self, record: TrialRecord) -> None:
         """A trial was told."""
         if record.outcome is TrialOutcome.DUPLICATE:
             self._known.append(record)
-            return
+        else:
+            self.event(told_line(record))
+
+    def event(self, text: str) -> None:
+        """Something else happened."""
         self.flush()
-        self._say(told_line(record))
+        self._observer.event(text)
+
+    def update(self, look: Callable[[], Snapshot]) -> None:
+        """The state may have changed."""
+        self._observer.update(look)
 
     def flush(self) -> None:
         """Says what was held back to share a line."""
         known, self._known = self._known, []
         if len(known) == 1:
-            self._say(told_line(known[0]))
+            self._observer.event(told_line(known[0]))
         elif known:
             first, last = known[0].number, known[-1].number
-            self._say(f"trials {first} to {last}: {len(known)} duplicates of earlier ones")
+            said = f"trials {first} to {last}: {len(known)} duplicates of earlier ones"
+            self._observer.event(said)

@@ -200,8 +200,10 @@ def print_front(
         print_line("no completed trial yet")
     elif not front.members:
         told = sum(row.oracle_bias for row in front.dominated)
-        hints = [f"{told} told where the answers are do not count"] if told else []
-        hints += [] if with_dominated else ["--all lists those that were trained"]
+        hints = [] if with_dominated else ["--all lists those that were trained"]
+        if told:
+            # whether these may be members is the campaign's to say
+            hints.append(f"{told} told where the answers are: members with 'oracles: true' only")
         hint = f" ({'; '.join(hints)})" if hints else ""
         print_line(f"no design is {LEAST_GAP:g} better than convolutions alone yet{hint}")
     rows = front_rows(front, with_dominated=with_dominated)

@@ -42,9 +42,10 @@ def resume(
     problems = []
     if time_budget is not None and campaign.settings.lag is not None:
         problems.append(_session.UNTIMED)
-    done = sum(r.outcome.was_evaluated for r in split(read(directory).records)[1])
-    if trials is not None and trials < done:
-        problems.append(f"--trials: got {trials}; {done} are done already: give {done} or more")
+    if trials is not None:
+        done = sum(r.outcome.was_evaluated for r in split(read(directory).records)[1])
+        if trials < done:
+            problems.append(f"--trials: got {trials}; {done} are done already: give {done} or more")
     if problems:
         raise InputError(problems)
     how = _session.launch_options(

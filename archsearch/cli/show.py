@@ -81,9 +81,11 @@ def _find(reading: Reading, wanted: str) -> TrialRecord:
     if wanted in names:
         return names[wanted]
     numbers = {str(r.number): r for r in reading.records}
-    numbers |= {letter(i): numbers[str(r.number)] for i, r in enumerate(reading.front.references)}
     if (short := wanted.removeprefix("trial ")) in numbers:
         return numbers[short]
+    for i, row in enumerate(reading.front.references):
+        if wanted == letter(i):
+            return numbers[str(row.number)]
     trials = [r.number for r in reading.records if r.reference is None]
     there = f"trials {min(trials)} to {max(trials)}" if trials else "no trials yet"
     if names:

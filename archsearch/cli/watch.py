@@ -42,7 +42,7 @@ def _follow(directory: Path, every: float, progress: LiveProgress) -> None:
     from archsearch.campaign.reading import read
     from archsearch.records import TrialOutcome
 
-    log = TrialLog(progress.event)
+    log = TrialLog(progress)
     known: set[int] | None = None
     while True:
         began = time.monotonic()
@@ -56,11 +56,10 @@ def _follow(directory: Path, every: float, progress: LiveProgress) -> None:
             known = set(ended)
         for number in sorted(ended.keys() - known):
             log.tell(ended[number])
-        log.flush()
         known |= ended.keys()
         progress.update(partial(_snapshot, reading, is_driven=holder is not None))
         if holder is None:
-            progress.event(f"no driver is at work (any more): archsearch status {directory}")
+            log.event(f"no driver is at work (any more): archsearch status {directory}")
             return
         time.sleep(max(every, (time.monotonic() - began) / _LOOKING_SHARE))
 

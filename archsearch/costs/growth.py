@@ -54,9 +54,9 @@ def crossover_length(architecture: Architecture) -> int | None:
     Compared in useful FLOPs with the same design, the sequence mixers of each block replaced by
     full attention; channel mixers and norms cancel. A design may be cheaper at few tokens, dearer
     at some more, and cheaper again: the last turn counts. Looked at are each length up to 128, then
-    two an octave; about the last that is dearer, each to twice the next where that is at most 1,024
-    (the price of blocks jumps), else halves between. What is dearer only between two that
-    are looked at is not seen.
+    two an octave; about the last that is dearer, each of the octaves from its own to that of twice
+    the next, where the next is at most 1,024 (the price of blocks jumps), else halves between. What
+    is dearer only between two that are looked at is not seen.
 
     Returns:
         A length from 1 to ``LONGEST``, or None if it is not cheaper at ``LONGEST``.
@@ -80,7 +80,8 @@ def crossover_length(architecture: Architecture) -> int | None:
         return 1 + max(dearer(range(_octave(low), 2 * _octave(2 * high - 1))))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if dearer(range(middle, middle + 1)) else (low, middle)
+        lead = sum(n * spec.cost(d_model, middle).flops_useful for spec, n in counts.items())
+        low, high = (middle, high) if lead >= 0 else (low, middle)
     return high
 
 

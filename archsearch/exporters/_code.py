@@ -134,11 +134,11 @@ def _costs(file: ArchitectureFile) -> list[str]:
 
 
 def _fresh(seeds: FreshSeeds) -> str:
-    """How a design did with seeds that had not chosen it."""
+    """How a design did with seeds that the search had not seen."""
     text = f"Mean recall with fresh seeds ({seeds.count}): {seeds.accuracy:.3f}"
     if seeds.low is not None and seeds.high is not None:
         text += f", 95 % interval {seeds.low:.3f} to {seeds.high:.3f}"
-    return f"{text}. Seeds that chose a design flatter it; these did not."
+    return f"{text}. The search's seed, which chose the design, flatters it."
 
 
 def _source(file: ArchitectureFile) -> str:

@@ -49,7 +49,7 @@ class Source(BaseModel):
 
 
 class FreshSeeds(BaseModel):
-    """What the design came to when it was trained again with seeds that did not choose it.
+    """What the design came to when it was trained again with seeds that the search had not seen.
 
     Attributes:
         count: How many.

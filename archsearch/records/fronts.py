@@ -78,7 +78,8 @@ class Front(Record):
         dominated: Trained designs that are not members.
         hypervolume: Of all objectives, cost as log10, bounded by the reference point; None before
             it is known.
-        knee: Number of the member that bulges furthest towards the ideal.
+        knee: Number of the member that bulges furthest towards the ideal, in accuracy and cost;
+            where none does, of the most accurate.
         counts: Trials by outcome.
         winners_curse: By how much fresh seeds lower the scores of the designs that were members by
             the search's scores, mean over those that were trained again; None before any was.

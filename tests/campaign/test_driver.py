@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -236,8 +237,13 @@ def test_a_design_that_ended_its_workers_is_not_tried_again(
     def answer(request: EvaluationRequest) -> Evaluation | Failure:
         return Failure(kind=FailureKind.CRASHED, message="always")
 
-    drive(campaign, Inline(searched(answer)))
+    observer = Silent()
+    drive(campaign, Inline(searched(answer)), observer=observer)
     records = trials_of(campaign)
+    # the last ones are said, too
+    assert re.fullmatch(
+        rf"trials \d+ to {records[-1].number}: \d+ duplicates of earlier ones", observer.events[-1]
+    )
     failed = [r for r in records if r.outcome is TrialOutcome.FAILED]
     duplicates = [r for r in records if r.outcome is TrialOutcome.DUPLICATE]
     assert len({r.campaign_key for r in failed}) == len(failed) < len(records)

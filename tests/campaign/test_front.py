@@ -264,6 +264,11 @@ def test_where_nothing_bulges_the_knee_is_the_best() -> None:
     # recall jumps: what is cheap recalls next to nothing
     jump = [REFERENCES[2], record(0, 0.16, 100), record(1, 0.2, 200), record(2, 0.99, 250)]
     assert build_front(jump, BOTH, None).knee == 2
+    # easier to train as it may be
+    three = (*BOTH, OBJECTIVES["learnability"])
+    easy = [REFERENCES[2]]
+    easy += [record(0, 0.16, 100, learnability=1.0), record(1, 0.99, 1000, learnability=0.5)]
+    assert build_front(easy, three, None).knee == 1
 
 
 @pytest.mark.parametrize("ended", [None, TrialOutcome.RUNNING, TrialOutcome.DIVERGED])

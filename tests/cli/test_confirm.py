@@ -15,10 +15,13 @@ from matplotlib.figure import Figure
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.lock import CampaignLock
+from archsearch.campaign.progress import Ending, EndKind
 from archsearch.campaign.reading import read
 from archsearch.cli._picture import Role, picture
+from archsearch.cli._session import _closing_words
 from archsearch.cli._static import _bars, _draw_capacity
 from archsearch.cli.figure import draw_front
+from archsearch.cli.status import _facts
 from archsearch.exporters import _code
 from archsearch.exporters import read as read_design
 from archsearch.exporters.base import FreshSeeds
@@ -122,7 +125,19 @@ def test_narrow_terminals_keep_the_status_longest(
 def test_status_counts_the_confirmed(cli: Cli, confirmed: Path) -> None:
     out = cli("status", confirmed).out
     assert "3 of 3 members confirmed, winner's curse 0.041 (12 fresh seeds in 2 min 30 s)" in out
-    facts = json.loads(cli("status", confirmed, "--json").out)["confirmation"]
+    facts = json.loads(cli("status", confirmed, "--json").out)
+    front = json.loads(cli("front", confirmed, "--json").out)
+    best = max(front["members"], key=lambda row: row["accuracy"])
+    assert (facts["best_trial"], facts["best_accuracy"]) == (best["number"], best["accuracy"])
+    assert best["accuracy"] < best["search_accuracy"]
+    # however lucky another was
+    reading = read(confirmed)
+    first, *others = reading.front.members
+    lucky = first.model_copy(update={"search_accuracy": 1.0})
+    members = {"members": (lucky, *others)}
+    vars(reading)["front"] = reading.front.model_copy(update=members)
+    assert _facts(reading, confirmed)["best_trial"] == best["number"] != first.number
+    facts = facts["confirmation"]
     assert facts.pop("winners_curse") == pytest.approx(0.041, abs=1e-3)
     assert facts == {
         "members": 3, "confirmed": 3, "seeds": 12, "outstanding": 0, "wall_seconds": 150.0,
@@ -229,6 +244,18 @@ def test_an_export_says_what_fresh_seeds_came_to(cli: Cli, confirmed: Path) -> N
     large = confirmed / "large.yaml"
     assert cli("scale", out, "--width", "128", "--depth", "4", "--out", large).code == 0
     assert read_design(large).fresh_seeds is None
+
+
+def test_what_a_session_exports_says_it_too(
+    confirmed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = read(confirmed)
+    of = (reading.campaign, Ending(EndKind.FINISHED, "done"), reading.front, reading.records)
+    _closing_words(*of, reading.confirmations, "")
+    assert "exported: " in capsys.readouterr().out
+    file = read_design(confirmed / "exports" / f"trial-{reading.front.knee}.yaml")
+    assert file.fresh_seeds is not None
+    assert file.fresh_seeds.count == 3
 
 
 def test_export_picks_by_the_confirmed_scores(cli: Cli, confirmed: Path) -> None:

@@ -15,6 +15,7 @@ from archsearch.campaign.lock import CampaignLock
 from archsearch.campaign.progress import TrialLog, told_line
 from archsearch.records import TrialOutcome
 from archsearch.space import loads
+from tests.helpers import Silent
 
 from .conftest import CAMPAIGN, Ran, build, record, reference_records, trial_records, window_design
 
@@ -169,7 +170,7 @@ def test_a_design_that_is_told_the_answers_is_no_result(cli: Cli, tmp_path: Path
     ]
     build(tmp_path / "c", reference_records(file), trials)
     ran = cli("front", tmp_path / "c")
-    assert "convolutions alone yet (1 told where the answers are do not count; --all" in ran.out
+    assert "; 1 told where the answers are: members with 'oracles: true' only)" in ran.out
     facts = json.loads(cli("status", tmp_path / "c", "--json").out)
     assert (facts["best_trial"], facts["best_accuracy"]) == (1, pytest.approx(0.15))
     line = told_line(trials[0])
@@ -179,18 +180,22 @@ def test_a_design_that_is_told_the_answers_is_no_result(cli: Cli, tmp_path: Path
 
 def test_duplicates_in_a_row_share_a_line() -> None:
     finished, known = (trial_records(loads(CAMPAIGN))[i] for i in (0, 7))
-    said: list[str] = []
-    log = TrialLog(said.append)
+    observer = Silent()
+    log = TrialLog(observer)
     for number, one in enumerate((known, finished, known, known, known, finished, known)):
         log.tell(one.model_copy(update={"number": number}))
+    log.event("something else")
+    log.tell(known)
+    assert observer.events[-1] == "something else"
     log.flush()
-    log.flush()
-    assert [line.split(" (")[0] for line in said] == [
+    assert [line.split(" (")[0] for line in observer.events] == [
         "trial 0: duplicate",
         "trial 1: finished",
         "trials 2 to 4: 3 duplicates of earlier ones",
         "trial 5: finished",
         "trial 6: duplicate",
+        "something else",
+        "trial 7: duplicate",
     ]
 
 
