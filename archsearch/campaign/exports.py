@@ -39,7 +39,8 @@ def picked(front: Front, pick: str) -> int:
 
     Args:
         front: A campaign's front.
-        pick: ``knee``; ``best`` (most accurate, the cheaper of equals); ``cheapest``.
+        pick: ``knee``; ``best`` (most accurate, the cheapest of those equal to three digits);
+            ``cheapest``.
 
     Raises:
         InputError: The word is not known, or the front is empty.
@@ -51,7 +52,7 @@ def picked(front: Front, pick: str) -> int:
     if pick == "knee" and front.knee is not None:
         return front.knee
     if pick == "best":
-        return max(front.members, key=lambda m: (m.accuracy, -m.cost)).number
+        return max(front.members, key=lambda m: (round(m.accuracy, 3), -m.cost)).number
     return min(front.members, key=lambda m: m.cost).number
 
 

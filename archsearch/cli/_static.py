@@ -127,7 +127,9 @@ def _hypervolume_height(facts: Facts) -> float:
 
 
 def _draw_hypervolume(figure: Figure, facts: Facts) -> None:
-    draw_courses(figure.add_subplot(), [facts["hypervolume"]], [""])
+    axes = figure.add_subplot()
+    draw_courses(axes, [facts["hypervolume"]], [""])
+    axes.set_ylabel("hypervolume (search scores)")
 
 
 # curves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,26 +77,26 @@ def calibrate(
         _session.warn(error.problems[0])
         kept = None
     plan = plan._replace(seeds=seeds or (kept.seeds if kept else DEFAULT_SEEDS))
+    again = _command(file, plan, results)
     code = 0
     if show and not read_runs(plan, folder):
         raise InputError(f"{file}: never calibrated; leave out --show to begin")
     if not show and (kept is None or kept.seeds < plan.seeds):
-        code = _make(plan, folder, how, file, to_stderr=as_json)
+        code = _make(plan, folder, how, again, to_stderr=as_json)
     parallel = 1 if executor == "serial" else workers
     # what depends on the space beyond its protocol, such as the number of trials, is said anew
     found = conclude(plan, read_runs(plan, folder), workers=parallel)
     _print(found, folder, as_json=as_json)
     if code == 0 and not show and not found.complete:
-        _complain(found, file)
+        _complain(found, again)
     raise typer.Exit(code)
 
 
 def _make(
-    plan: CalibrationPlan, folder: Path, how: LaunchOptions, file: Path, *, to_stderr: bool
+    plan: CalibrationPlan, folder: Path, how: LaunchOptions, again: str, *, to_stderr: bool
 ) -> int:
     """Makes what is missing; returns the exit code."""
     from archsearch.campaign.calibrate import calibrate as make
-    from archsearch.campaign.calibrate import calibrate_command
     from archsearch.campaign.progress import EndKind
     from archsearch.cli import _session
 
@@ -108,18 +109,30 @@ def _make(
     print(f"{ending.kind.value}: {ending.reason}", file=stream)
     if ending.kind not in (EndKind.DRAINED, EndKind.CANCELLED):
         return 0
-    print(f"continue: {calibrate_command(file)}", file=stream)
+    print(f"continue: {again}", file=stream)
     return _session.exit_code(received)
 
 
-def _complain(found: Calibration, file: Path) -> None:
+def _command(file: Path, plan: CalibrationPlan, results: Path) -> str:
+    """What goes on with a calibration."""
     from archsearch.campaign.calibrate import calibrate_command
+    from archsearch.campaign.calibration.plan import DEFAULT_SEEDS
+
+    command = calibrate_command(file)
+    if plan.seeds != DEFAULT_SEEDS:
+        command += f" --seeds {plan.seeds}"
+    if results != RESULTS:
+        command += f" --results {shlex.quote(str(results))}"
+    return command
+
+
+def _complain(found: Calibration, again: str) -> None:
     from archsearch.errors import GoalNotMetError
 
     left = found.planned - found.runs
     raise GoalNotMetError(
         f"{left} of {found.planned} runs have no result, such as {found.failures[0]};"
-        f" when that is mended: {calibrate_command(file)}"
+        f" when that is mended: {again}"
     )
 
 

@@ -47,7 +47,8 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     phase = "running" if holder else "finished" if ending else "stopped"
     # before there is a member, of what was trained; who is told the answers is no result
     rows = front.members or [row for row in front.dominated if not row.oracle_bias]
-    best = max(rows, key=lambda row: (row.accuracy, -row.cost), default=None)
+    # of those that show the same accuracy the cheapest
+    best = max(rows, key=lambda row: (round(row.accuracy, 3), -row.cost), default=None)
     return {
         "name": campaign.file.name,
         "title": campaign.file.title,
@@ -155,7 +156,8 @@ def _pairs(facts: dict[str, Any], decisions: Decisions) -> list[tuple[str, str]]
         best = f"{accuracy(facts['best_accuracy'])} (trial {facts['best_trial']})"
         pairs.append(("best accuracy", best))
     if facts["hypervolume"] is not None:
-        pairs.append(("hypervolume", f"{facts['hypervolume']:.4f}"))
+        by = " (by fresh seeds where there are any)" if facts["confirmation"]["seeds"] else ""
+        pairs.append(("hypervolume", f"{facts['hypervolume']:.4f}{by}"))
     spent = (
         f"{duration(facts['training_seconds'])} of training,"
         f" {duration(facts['wall_seconds'])} of driving"

@@ -613,6 +613,17 @@ def test_a_best_rate_at_an_end_proposes_the_next_one(
     assert "short conv + attention may do better beyond" in found.text
 
 
+def test_nothing_is_proposed_before_every_rate_was_tried() -> None:
+    made = plan(TEXT, 2)
+    runs = runs_of(made, GOOD | {SHIFT: learns(-1.0, -2.0, -3.0)})
+    assert told(check_rates(evidence_of(made, runs))).proposal
+    assert told(check_attention(evidence_of(made, runs))).verdict is Verdict.FAIL
+    begun = [r for r in runs if (r.place.name, r.place.learning_rate) != (SHIFT, 1e-2)]
+    assert len(begun) == len(runs) - 2
+    assert not told(check_rates(evidence_of(made, begun))).proposal
+    assert check_attention(evidence_of(made, begun)) is None
+
+
 def test_designs_may_want_different_ends() -> None:
     found = rates(**{SHIFT: learns(-1.0, -2.0, -3.0), X2: learns(-3.0, -2.0, -1.0)})
     assert found.proposal == "learning_rates: [0.00033, 0.001, 0.003, 0.01, 0.033]"

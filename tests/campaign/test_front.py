@@ -153,6 +153,9 @@ def test_the_knee_bulges_furthest() -> None:
     assert picked(front, "knee") == 1
     assert picked(front, "best") == 3
     assert picked(front, "cheapest") == 0
+    # what shows the same accuracy is not worth more
+    alike = [*REFERENCES, *trials, record(4, 0.9004, 1_000_000)]
+    assert picked(build_front(alike, BOTH, POINT), "best") == 3
     with pytest.raises(InputError, match="must be one of knee, best, cheapest"):
         picked(front, "middle")
 

@@ -231,7 +231,7 @@ def test_ctrl_c_shows_what_there_is_and_how_to_go_on(tmp_path: Path) -> None:
     code, text = end(process)
     assert code == 130, text
     assert "\ndrained: " in text
-    assert f"continue: archsearch calibrate {file}" in text
+    assert f"continue: archsearch calibrate {file} --results {results}\n" in text
     made = len(lines_in(results))
     assert f"not known yet: {made} of 24 runs were made" in text
     assert 2 <= made < 24
@@ -247,7 +247,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_run(tmp_path: Path) -> None:
     code, text = end(process)
     assert code == 130, text
     assert "\ncancelled: " in text
-    assert f"continue: archsearch calibrate {file}" in text
+    assert f"continue: archsearch calibrate {file} --results {results}\n" in text
     assert "not known yet: 0 of 24 runs were made" in text
     assert lines_in(results) == []
 

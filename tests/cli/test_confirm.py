@@ -125,6 +125,7 @@ def test_narrow_terminals_keep_the_status_longest(
 def test_status_counts_the_confirmed(cli: Cli, confirmed: Path) -> None:
     out = cli("status", confirmed).out
     assert "3 of 3 members confirmed, winner's curse 0.041 (12 fresh seeds in 2 min 30 s)" in out
+    assert re.search(r"hypervolume: +0\.\d{4} \(by fresh seeds where there are any\)\n", out)
     facts = json.loads(cli("status", confirmed, "--json").out)
     front = json.loads(cli("front", confirmed, "--json").out)
     best = max(front["members"], key=lambda row: row["accuracy"])

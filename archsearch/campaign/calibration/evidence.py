@@ -34,6 +34,10 @@ class Evidence(NamedTuple):
         """The design at its best rate; None before it was trained."""
         return next((row for row in self.rows.get(name, ()) if row.best), None)
 
+    def tried(self, name: str) -> bool:
+        """Whether a design has a result at every rate: before, its best one is not known."""
+        return len(self.rows.get(name, ())) == len(self.plan.rates)
+
     @property
     def yardstick(self) -> CalibrationRow | None:
         """Full attention: the better one, at its best rate."""

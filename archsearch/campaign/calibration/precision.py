@@ -85,7 +85,7 @@ def _edge(evidence: Evidence, name: str) -> float | None:
     """
     rows, rates = evidence.rows[name], evidence.plan.rates
     best = evidence.best(name)
-    if best is None or best.learning_rate not in (rates[0], rates[-1]):
+    if best is None or not evidence.tried(name) or best.learning_rate not in (rates[0], rates[-1]):
         return None
     if sum(row.solved == row.seeds for row in rows) > 1:
         return None

@@ -12,7 +12,7 @@ from archsearch.campaign.calibration.evidence import CLOSE_NATS, Evidence, gaine
 from archsearch.campaign.calibration.plan import WINDOW, CalibrationPlan
 from archsearch.campaign.calibration.reach import receptive_field, share_within_reach
 from archsearch.campaign.calibration.records import CalibrationRow, Finding, Verdict
-from archsearch.campaign.references import CONV_ONLY
+from archsearch.campaign.references import CONV_ONLY, FULL_ATTENTION
 from archsearch.objectives import LEAST_GAP
 from archsearch.protocol import SOLVED_ACCURACY, SUCCESS_ACCURACY
 from archsearch.records import Evaluation, RunOutcome
@@ -43,6 +43,8 @@ def check_attention(evidence: Evidence) -> Finding | None:
             f" {fmean(row.steps):.0f} of {steps} steps, at rate {row.learning_rate:g}"
         )
         return Finding(check="attention", verdict=Verdict.OK, text=text)
+    if not all(map(evidence.tried, FULL_ATTENTION)):
+        return None  # another rate may solve it, or the other full attention
     labels = map(str, evidence.plan.file.task.test_cells)
     short = [
         f"{label} {value:.3f}"
