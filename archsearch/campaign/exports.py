@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from archsearch.campaign.config import Campaign
 from archsearch.campaign.estimates import intervals, scores_of
+from archsearch.campaign.front import best_of
 from archsearch.campaign.reading import with_crossover
 from archsearch.campaign.rungs import last_rung
 from archsearch.errors import InputError, StoreError
@@ -47,12 +48,13 @@ def picked(front: Front, pick: str) -> int:
     """
     if pick not in PICKS:
         raise InputError(f"--pick: got '{pick}'; must be one of {', '.join(PICKS)}")
-    if not front.members:
+    best = best_of(front.members)
+    if best is None:
         raise InputError("the front is empty: there is nothing to pick; give --trial N")
     if pick == "knee" and front.knee is not None:
         return front.knee
     if pick == "best":
-        return max(front.members, key=lambda m: (round(m.accuracy, 3), -m.cost)).number
+        return best.number
     return min(front.members, key=lambda m: m.cost).number
 
 

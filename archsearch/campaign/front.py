@@ -70,9 +70,10 @@ def build_front(
     for trial in standing.trials:
         counts[trial.outcome.value] += 1
     points = [losses(t, objectives) for t in candidates]
+    shown = tuple(rows.of(t) for t in members)
     return Front(
         objectives=tuple(o.name for o in objectives),
-        members=tuple(rows.of(t) for t in members),
+        members=shown,
         dominated=tuple(
             rows.of(t)
             for t in standing.trials
@@ -81,7 +82,7 @@ def build_front(
         references=tuple(rows.of(r) for r in standing.references if r.price is not None),
         hypervolume=_hypervolume(points, objectives, reference_point),
         reference_point=reference_point,
-        knee=_knee([losses(t, objectives) for t in members], members),
+        knee=_knee([losses(t, objectives) for t in members], shown),
         counts=counts,
         winners_curse=_winners_curse(stand(records, objectives, oracles=oracles).members, scores)
         if scores
@@ -111,13 +112,17 @@ def front_of(
     )
 
 
-def _knee(points: Sequence[tuple[float, ...]], members: Sequence[TrialRecord]) -> int | None:
-    if not members:
-        return None
+def best_of(rows: Iterable[FrontRow]) -> FrontRow | None:
+    """The most accurate; of those equal to three digits, as tables show them, the cheapest."""
+    return max(rows, key=lambda row: (round(row.accuracy, 3), -row.cost), default=None)
+
+
+def _knee(points: Sequence[tuple[float, ...]], members: Sequence[FrontRow]) -> int | None:
     # of accuracy and cost: with a third objective an extreme may lie next to the ideal in two
-    found = knee([point[:2] for point in points])
+    found = knee([point[:2] for point in points]) if members else None
     # where nothing bulges, as recall jumps at some price, what recalls best is the one to show
-    return max(members, key=lambda m: m.accuracy).number if found is None else members[found].number
+    row = best_of(members) if found is None else members[found]
+    return None if row is None else row.number
 
 
 def _hypervolume(

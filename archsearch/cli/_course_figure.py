@@ -28,7 +28,6 @@ def draw(path: Path, courses: Sequence[Course], names: Sequence[str]) -> None:
     with figure_file(path, inches=(6.4, 3.4 + 0.2 * len(names))) as (figure, _):
         axes = figure.add_subplot()
         draw_courses(axes, courses, names)
-        axes.set_ylabel("hypervolume, by the search's scores")
         figure.legend(loc="outside lower left", ncols=1, frameon=False)
 
 
@@ -50,6 +49,6 @@ def draw_courses(axes: Axes, courses: Sequence[Course], names: Sequence[str]) ->
     axes.set_xlim(0, max((course[-1][0] for course in courses if course), default=0) or 1)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("hours of training, all workers together")
-    axes.set_ylabel("hypervolume")
+    axes.set_ylabel("hypervolume (search scores)")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(visible=True, alpha=0.2)

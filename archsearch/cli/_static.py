@@ -127,9 +127,7 @@ def _hypervolume_height(facts: Facts) -> float:
 
 
 def _draw_hypervolume(figure: Figure, facts: Facts) -> None:
-    axes = figure.add_subplot()
-    draw_courses(axes, [facts["hypervolume"]], [""])
-    axes.set_ylabel("hypervolume (search scores)")
+    draw_courses(figure.add_subplot(), [facts["hypervolume"]], [""])
 
 
 # curves

@@ -33,6 +33,7 @@ def status(directory: Directory, as_json: AsJson = False) -> None:
 
 def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     from archsearch.campaign.config import resume_command
+    from archsearch.campaign.front import best_of
     from archsearch.campaign.lock import holder_of
     from archsearch.campaign.standing import split
 
@@ -47,8 +48,7 @@ def _facts(reading: Reading, directory: Path) -> dict[str, Any]:
     phase = "running" if holder else "finished" if ending else "stopped"
     # before there is a member, of what was trained; who is told the answers is no result
     rows = front.members or [row for row in front.dominated if not row.oracle_bias]
-    # of those that show the same accuracy the cheapest
-    best = max(rows, key=lambda row: (round(row.accuracy, 3), -row.cost), default=None)
+    best = best_of(rows)
     return {
         "name": campaign.file.name,
         "title": campaign.file.title,

@@ -11,6 +11,7 @@ from typing import Any
 from archsearch.campaign.confirmation import terms_of
 from archsearch.campaign.course import course_of
 from archsearch.campaign.estimates import by_trial, cell_intervals, cell_means, wilson
+from archsearch.campaign.front import best_of
 from archsearch.campaign.policy import plan_of
 from archsearch.campaign.race import Plan, window
 from archsearch.campaign.reading import Reading, with_crossover
@@ -42,6 +43,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
     plan = plan_of(campaign.file, stopping=settings.stopping, seed=settings.seed)
     confirmations = by_trial(reading.confirmations)
     over_seeds = cell_intervals(reading.confirmations, len(campaign.file.task.test_cells))
+    best = best_of(front.members)
     shown = [*front.members, *(r for r in front.references if r.outcome.was_trained)]
     return {
         "about": _about(reading, front, plan),
@@ -51,6 +53,7 @@ def facts_of(reading: Reading) -> dict[str, Any]:
             "dominated_count": len(front.dominated),
             "references": [_row(row, front) for row in front.references if row.outcome.was_trained],
             "knee": front.knee,
+            "best": None if best is None else best.number,
             "cost": OBJECTIVES[front.objectives[1]].unit,
         },
         "hypervolume": [list(point) for point in course_of(reading)],

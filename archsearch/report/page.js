@@ -35,10 +35,7 @@ function about_row(row) {
 // overview
 
 function overview() {
-  // the cheapest of those that show the same accuracy
-  const top = Math.max(...members.map((m) => m.accuracy));
-  const best = members.filter((m) => accuracy(m.accuracy) === accuracy(top))
-    .reduce((a, b) => (a && a.cost <= b.cost ? a : b), null);
+  const best = members.find((m) => m.number === facts.front.best) ?? null;
   const last = facts.hypervolume.at(-1);
   const spent = Object.values(facts.spent.by_outcome).reduce((sum, one) => sum + one.seconds, 0);
   const stops = facts.decisions.wrongful_stops;
